@@ -1,0 +1,59 @@
+"""What one process has in hand, and what one call carries. Built by `main.py`, passed down, never global."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hawksnest.catalog import Tenant
+from hawksnest.config import Settings
+from hawksnest.store.ports import Catalog, Ledger
+from hawksnest.world import World
+
+if TYPE_CHECKING:
+    from hawksnest.jobs import Trainings
+    from hawksnest.kernel.windows import EntityStates
+    from hawksnest.snapshot import Snapshots
+
+
+@dataclass(frozen=True)
+class App:
+    """Ports and loaded state of a server."""
+
+    settings: Settings
+    world: World
+    catalog: Catalog
+    ledger: Ledger
+    states: "EntityStates"
+    snapshots: "Snapshots"
+    trainings: "Trainings"
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of an operation: who, and what the door must know before it answers."""
+
+    tenant: Tenant
+    request_id: str = ""
+    idempotent: bool = False  # header x-hawksnest-idempotent: a repeated event id gets its recorded answer
+    may_block: bool = True  # False on the event loop: an operation that would block raises Defer instead
+    seq: int = 0  # the answer may leave once this journal sequence is durable
+    headers: dict[str, str] = field(default_factory=dict)  # extra response headers
+
+
+class Defer(Exception):
+    """Raised by an operation before any effect when `may_block` is False: call again from a thread."""
+
+
+Request = dict[str, Any]
+Response = dict[str, Any]
+OperationFunction = Callable[[App, Call, Request], Response]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One row of the registry. `inline`: short enough for the event loop (may raise Defer)."""
+
+    name: str  # AWS's name, GetEventPrediction
+    function: OperationFunction
+    inline: bool = False
+    missing: bool = False  # answers that it is not available yet

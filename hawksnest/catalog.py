@@ -1,0 +1,238 @@
+"""Resources as frozen dataclasses, their keys and ARNs, and status transitions as tables.
+
+Every resource belongs to a tenant (account and region) and has a key inside it: a tuple of strings. Times
+are epoch milliseconds. Values are kept as the caller wrote them; `ops/` turns them into wire shapes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+
+class Tenant(NamedTuple):
+    """Whose resources: part of every resource's identity; two tenants never see each other."""
+
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What all resources share. `kind` names the table of the store and, with dashes, the ARN type."""
+
+    kind: ClassVar[str] = ""
+
+    created_at_ms: int
+    updated_at_ms: int
+    description: str | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Identity inside the tenant."""
+        return (self.name,)  # type: ignore[attr-defined, no-any-return]
+
+    def arn(self, tenant: Tenant) -> str:
+        """`arn:aws:frauddetector:<region>:<account>:<type>/<key…>`."""
+        return f"arn:aws:frauddetector:{tenant.region}:{tenant.account}:{self.kind}/{'/'.join(self.key)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable(Resource):
+    kind: ClassVar[str] = "variable"
+    name: str
+    data_type: str  # STRING INTEGER FLOAT BOOLEAN DATETIME
+    data_source: str  # EVENT MODEL_SCORE EXTERNAL_MODEL_SCORE
+    default_value: str
+    variable_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Resource):
+    kind: ClassVar[str] = "label"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityType(Resource):
+    kind: ClassVar[str] = "entity-type"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Resource):
+    kind: ClassVar[str] = "outcome"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventType(Resource):
+    kind: ClassVar[str] = "event-type"
+    name: str
+    event_variables: tuple[str, ...]
+    entity_types: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    event_ingestion: str = "DISABLED"  # or ENABLED
+    event_bridge_enabled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueList(Resource):
+    """Metadata of an allow or deny list; its entries are `ListContent`."""
+
+    kind: ClassVar[str] = "list"
+    name: str
+    variable_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListContent(Resource):
+    """Entries of a list in insertion order, unique. `revision` grows with every change."""
+
+    kind: ClassVar[str] = "list-content"
+    name: str
+    revision: int
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector(Resource):
+    kind: ClassVar[str] = "detector"
+    detector_id: str
+    event_type: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.detector_id,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(Resource):
+    """One rule version; expression, language and outcomes never change."""
+
+    kind: ClassVar[str] = "rule"
+    detector_id: str
+    rule_id: str
+    rule_version: str
+    expression: str
+    outcomes: tuple[str, ...]
+    variables: tuple[str, ...] = ()  # `$names` the expression uses
+    lists: tuple[str, ...] = ()  # `@names` the expression uses
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.detector_id, self.rule_id, self.rule_version)
+
+
+class RuleKey(NamedTuple):
+    rule_id: str
+    rule_version: str
+
+
+class ModelKey(NamedTuple):
+    model_type: str
+    model_id: str
+    version: str  # normalised: "1.0", "1.01"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorVersion(Resource):
+    kind: ClassVar[str] = "detector-version"
+    detector_id: str
+    version: str
+    status: str  # DRAFT ACTIVE INACTIVE
+    rules: tuple[RuleKey, ...]
+    models: tuple[ModelKey, ...] = ()
+    external_models: tuple[str, ...] = ()
+    execution_mode: str = "FIRST_MATCHED"  # or ALL_MATCHED
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.detector_id, self.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Resource):
+    kind: ClassVar[str] = "model"
+    model_type: str  # ONLINE_FRAUD_INSIGHTS TRANSACTION_FRAUD_INSIGHTS ACCOUNT_TAKEOVER_INSIGHTS
+    model_id: str
+    event_type: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.model_type, self.model_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(Resource):
+    """One training and what came of it. `schema` and `source_detail` are echoed as submitted."""
+
+    kind: ClassVar[str] = "model-version"
+    model_type: str
+    model_id: str
+    version: str
+    status: str
+    training_source: str  # EXTERNAL_EVENTS INGESTED_EVENTS
+    schema: dict[str, Any]
+    source_detail: dict[str, Any]
+    result: dict[str, Any] | None = None  # trainingResult and trainingResultV2, wire shapes
+    artefact: str | None = None  # folder below DATA/models
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.model_type, self.model_id, self.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagSet(Resource):
+    """Tags of the resource with this ARN; dies with the resource."""
+
+    kind: ClassVar[str] = "tags"
+    resource_arn: str
+    tags: dict[str, str]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.resource_arn,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessKey(Resource):
+    """A key pair of an account; kept under the tenant ("", "") because the caller is not known yet."""
+
+    kind: ClassVar[str] = "access-key"
+    access_key_id: str
+    secret: str
+    account: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.access_key_id,)
+
+
+RESOURCES: tuple[type[Resource], ...] = (
+    Variable,
+    Label,
+    EntityType,
+    Outcome,
+    EventType,
+    ValueList,
+    ListContent,
+    Detector,
+    Rule,
+    DetectorVersion,
+    Model,
+    ModelVersion,
+    TagSet,
+    AccessKey,
+)
+
+DETECTOR_VERSION_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(
+    {("DRAFT", "ACTIVE"), ("ACTIVE", "INACTIVE"), ("INACTIVE", "ACTIVE")}
+)
+
+MODEL_VERSION_REQUESTS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("TRAINING_IN_PROGRESS", "TRAINING_CANCELLED"),
+        ("TRAINING_COMPLETE", "ACTIVE"),
+        ("ACTIVE", "INACTIVE"),
+    }
+)

@@ -1,0 +1,87 @@
+"""One frozen `Settings`, one table of options with their environment twins.
+
+The table drives the command line (`cli.py`), the environment and `docs/settings.md`; nothing else reads
+the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hawksnest.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: its name (`--name`, `HAWKSNEST_NAME`), default and what it does."""
+
+    name: str
+    default: Any
+    help: str
+    parse: type = str
+
+    @property
+    def variable(self) -> str:
+        """The environment twin."""
+        return "HAWKSNEST_" + self.name.upper().replace("-", "_")
+
+
+SERVE = (
+    Option("host", "127.0.0.1", "Address to listen on."),
+    Option("port", 8420, "Port to listen on.", int),
+    Option("data", "hawksnest-data", "Folder that holds everything Hawksnest keeps."),
+    Option("region", "us-east-1", "Region used where a request names none."),
+    Option("no-auth", False, "Accept unsigned requests; refused unless the host is a loopback address.", bool),
+    Option("account", "000000000000", "Account used where a request names none (12 digits)."),
+    Option("body-limit", 1_048_576, "Largest request body in bytes; more is refused before it is read.", int),
+    Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
+    Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
+    Option("training-threads", 2, "Threads a training may use.", int),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server runs with."""
+
+    host: str
+    port: int
+    data: Path
+    region: str
+    no_auth: bool
+    account: str
+    body_limit: int
+    eager_sync_ms: float
+    s3_endpoint: str
+    training_threads: int
+
+    @classmethod
+    def of(cls, **given: Any) -> "Settings":
+        """Settings from defaults, overridden by `given`; for tests and embedding."""
+        values = {option.name.replace("-", "_"): option.default for option in SERVE} | given
+        values["data"] = Path(values["data"])
+        return cls(**values)
+
+
+def parse_text(option: Option, text: str) -> Any:
+    """The value of an option given as text (environment).
+
+    Raises UsageError that names the variable, the value and what would be right.
+    """
+    try:
+        if option.parse is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[
+                text.lower()
+            ]
+        return option.parse(text)
+    except (ValueError, KeyError):
+        wanted = "true or false" if option.parse is bool else f"a value like {option.default!r}"
+        raise UsageError(f"{option.variable} is {text!r}; it takes {wanted}.") from None
+
+
+def from_environment(option: Option, environment: Mapping[str, str] | None = None) -> Any:
+    """The option's value: its environment twin if set, else its default."""
+    text = (os.environ if environment is None else environment).get(option.variable)
+    return option.default if text is None else parse_text(option, text)

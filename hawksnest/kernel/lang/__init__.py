@@ -1,0 +1,1 @@
+"""DETECTORPL, the rule language: check, compile, interpret, explain."""
