@@ -42,6 +42,7 @@ class Known(NamedTuple):
     stored: bool  # False: only predicted
     decision_seq: int  # journal sequence of its newest prediction, 0 if none
     predicted_at_ms: int  # of the newest prediction, 0 if none
+    seq: int  # journal sequence of the newest record of this id, of any kind: changes whenever anything did
 
 
 @dataclass(frozen=True)
