@@ -39,6 +39,38 @@ SERVE = (
     Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
     Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
     Option("training-threads", 2, "Threads a training may use.", int),
+    Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
+)
+
+
+CLIENT = (
+    Option("endpoint", "http://127.0.0.1:8420", "Address of the Hawksnest server."),
+    Option("credentials", "hawksnest-data/credentials", "File with the access key, in AWS's INI form."),
+    Option("region", "us-east-1", "Region to work in."),
+)
+
+LOG = (Option("log", "file://hawksnest-data/stream", "Where topics live: file://DIR or kafka://HOST:PORT."),)
+
+STREAM = (
+    Option("input-topic", "transactions", "Topic to read transactions from."),
+    Option("output-topic", "processed_transactions", "Topic to write decisions to."),
+    Option("map", "", "TOML file that says how records become events; empty: the reference layout."),
+    Option("group", "hawksnest-stream", "Consumer group whose offsets are committed."),
+    Option("start", "committed", "Where to begin: committed, latest, earliest or an ISO time."),
+    Option("concurrency", 8, "Predictions in flight at once.", int),
+    Option("dead-letter-limit", 0.5, "Share of dead letters that stops the stream.", float),
+)
+
+ALERT = (
+    Option("topic", "processed_transactions", "Topic to read decisions from."),
+    Option("smtp", "127.0.0.1:25", "Mail server, HOST:PORT."),
+    Option("smtp-user", "", "Name to log in with; empty: no login."),
+    Option("smtp-password", "", "Password to log in with; better given by its environment variable."),
+    Option("starttls", False, "Encrypt the connection with STARTTLS.", bool),
+    Option("sender", "hawksnest@localhost", "Address that mails come from."),
+    Option("recipient", "fraud-team@localhost", "Address that mails go to."),
+    Option("outcomes", "block", "Outcomes that raise a mail, separated by commas."),
+    Option("mails-per-minute", 30, "Above this rate one digest takes the place of single mails.", int),
 )
 
 
@@ -56,6 +88,7 @@ class Settings:
     eager_sync_ms: float
     s3_endpoint: str
     training_threads: int
+    fail_point: str
 
     @classmethod
     def of(cls, **given: Any) -> "Settings":
