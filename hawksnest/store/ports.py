@@ -77,6 +77,10 @@ class Ledger(Protocol):
     def turn(self) -> AbstractContextManager[object]:
         """The lock that makes read-decide-append atomic; re-entrant; never held over a sync or a query."""
 
+    @property
+    def durable_seq(self) -> int:
+        """Everything up to this sequence survives a crash."""
+
     def append(self, record: Record) -> int:
         """Sequence number (1, 2, …) of the record. Raises StorageFull, then nothing was written."""
 

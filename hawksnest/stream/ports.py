@@ -46,6 +46,12 @@ class Log(Protocol):
     def consumer(self, topic: str, group: str, start: str = "committed") -> Consumer:
         """`start`: committed (earliest when there is none), latest, earliest or an ISO time."""
 
+    def reader(self, topic: str) -> Consumer | None:
+        """A consumer outside every group: from the beginning, `commit` has no effect, any number at once.
+
+        None while the topic does not exist.
+        """
+
     def lag(self, topic: str, group: str) -> int:
         """Records of the topic that the group has not committed yet."""
 
