@@ -238,7 +238,7 @@ class Ring(Campaign):
 
 
 class SlowEvasion(Campaign):
-    """Many mules, each paying rarely and just below a limit; what they share is an address or a card prefix."""
+    """Many mules, each paying rarely and just below a limit, who share addresses and card prefixes."""
 
     kind = SLOW_EVASION
 

@@ -13,45 +13,13 @@ with the rate would look like an attack.
 
 import csv
 import math
+import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from random import Random
 from typing import NamedTuple
 
-FIRST_NAMES = tuple(
-    """Aaron Abigail Adela Adrian Aisha Albert Alejandra Alice Amara Amina Andre Angela Anika Antonio April Arjun
-    Arthur Beatrice Benjamin Bianca Brandon Bridget Bruno Caleb Camila Carla Carmen Cedric Chantal Charlotte Chloe
-    Clara Colin Connor Cora Curtis Damian Daniela Darius David Deborah Denise Derek Diego Dina Dominic Dorothy Edgar
-    Edith Elena Eli Eliza Emilio Emma Erik Esther Ethan Eva Faith Farah Felix Fiona Frances Frank Gabriel Gemma
-    George Gloria Grace Greta Hannah Harold Hassan Heather Hector Helen Henry Hugo Ian Ida Ines Irene Isaac Ivan
-    Jade James Jasmine Javier Jerome Joan Jonas Judith Julian Kamal Karen Keith Kendra Kevin Kira Lara Latoya Laura
-    Lena Leon Liam Lila Linda Logan Lucia Luis Lydia Malik Marcus Maria Marina Martin Matilda Maya Megan Miguel
-    Mina Miriam Mohamed Monica Nadia Naomi Nathan Nina Noah Nora Oliver Olga Omar Oscar Owen Pablo Patricia Paul
-    Paula Pedro Peter Petra Philip Priya Quentin Rachel Rafael Ramona Raymond Rebecca Renee Ricardo Rita Robert
-    Rosa Ruben Ruth Sabrina Samir Samuel Sandra Sara Sean Selma Simon Sofia Stella Stephen Susan Tamara Tara Theo
-    Theresa Thomas Tina Tobias Ursula Valerie Vera Victor Vincent Viola Walter Wanda Wendy William Yara Yusuf
-    Yvonne Zachary Zoe""".split()
-)
-LAST_NAMES = tuple(
-    """abbott alvarez anders archer baker barros becker bennett blake bowen brandt brooks burke calder campos carver
-    castle chandra chen clarke cole conrad cortez craig dalton davila decker diaz dixon doyle drake duarte eaton ellis
-    farrell ferris fischer fleming foster fuller garner gibbs goodwin grant greer hale hansen harper hayes hobbs holt
-    hooper howe hughes ibarra irwin jansen jarvis jensen kapoor keller kemp kent khan kramer lamb larsen lawson leduc
-    lim lopez lowe lund mahoney marsh medina mercer meyer molina moran murray nash navarro nolan norris novak ochoa
-    olsen ortega osman palmer park parry patel pierce pratt quinn ramos reeve reyes rhodes rivas rossi rowe ruiz sands
-    sato schmidt serrano shaw silva slater soto stone suarez swan tanaka tate torres tran tucker underwood valdez
-    vance vega vogel wade walsh watts weber west wolfe wong yates young zamora zeller""".split()
-)
-STREET_NAMES = tuple(
-    """Alder Amber Apple Arbor Ashgrove Aspen Bayberry Beacon Beech Birch Bluebell Bramble Briar Bridge Brook Canal
-    Canyon Cardinal Cedar Chapel Cherry Chestnut Church Clover Copper Cottage Creek Crescent Crystal Cypress Dale
-    Deer Dogwood Eagle Elm Falcon Fern Field Forest Fox Garden Glen Granite Grove Harbor Hawthorn Hazel Heather
-    Heron Hickory Highland Hill Holly Indigo Iris Ivy Jasper Juniper Lake Larch Laurel Lilac Linden Locust Lotus Magnolia
-    Maple Marigold Meadow Mill Mint Mulberry Myrtle North Oak Olive Orchard Otter Park Pebble Pine Plum Pond Poplar
-    Prairie Quail Quarry Raven Ridge River Robin Rose Rowan Sage School Shore Silver Spring Spruce Station Stone
-    Summit Sycamore Thistle Timber Tulip Valley View Violet Walnut Water Willow Windmill Wren Yarrow""".split()
-)
 STREET_KINDS = (
     "Street",
     "Avenue",
@@ -64,23 +32,6 @@ STREET_KINDS = (
     "Terrace",
     "Trail",
     "Square",
-)
-JOBS = tuple(
-    job.strip()
-    for job in """Accountant; Actuary; Administrator, local government; Architect; Archivist; Baker; Barista;
-    Biologist; Bookseller; Bricklayer; Bus driver; Buyer, retail; Carpenter; Chef; Chemist, analytical; Civil servant;
-    Clerk, post office; Counsellor; Dancer; Data analyst; Dentist; Designer, graphic; Designer, textile; Dispatcher;
-    Doctor, hospital; Economist; Editor, magazine; Electrician; Engineer, chemical; Engineer, civil; Engineer, electrical;
-    Engineer, mining; Estate agent; Farm manager; Fashion buyer; Firefighter; Fisheries officer; Florist; Forester;
-    Gardener; Geologist; Glazier; Health visitor; Horticulturist; Hotel manager; Illustrator; Insurance broker;
-    Interpreter; Joiner; Journalist, newspaper; Land surveyor; Lawyer; Librarian, public; Lifeguard; Locksmith;
-    Machinist; Mechanic; Meteorologist; Midwife; Musician; Nurse, adult; Nurse, children's; Optician; Painter; Paramedic;
-    Pharmacist, community; Photographer; Physiotherapist; Pilot, airline; Plumber; Podiatrist; Police officer; Potter;
-    Printmaker; Producer, radio; Programmer, applications; Programmer, systems; Psychologist, clinical; Ranger;
-    Recycling officer; Research officer; Roofer; Sales executive; Scientist, marine; Secretary, company; Social worker;
-    Solicitor; Stage manager; Surveyor, quantity; Tailor; Teacher, primary school; Teacher, secondary school;
-    Technician, dental; Toxicologist; Trade union officer; Translator; Veterinary surgeon; Waiter; Warden; Web developer;
-    Welder; Writer; Youth worker""".split(";")
 )
 # Share of customers per mail domain. The last three are used more by attackers, but not by them alone.
 MAIL_DOMAINS = (
@@ -109,7 +60,7 @@ _CHROMES = tuple((version, 6 + version - 124) for version in range(124, 143))
 
 
 class City(NamedTuple):
-    """A real city, its main postal code and coordinates as texts, and its standard offset from UTC in hours."""
+    """A real city, its main postal code, coordinates as texts, standard offset from UTC in hours."""
 
     name: str
     state: str
@@ -117,6 +68,16 @@ class City(NamedTuple):
     latitude: str
     longitude: str
     utc_offset: int
+
+
+@lru_cache(maxsize=1)
+def words() -> dict[str, tuple[str, ...]]:
+    """The lists of data/words.toml: first_names, last_names, street_names, jobs."""
+    text = (files("hawksnest.simulate") / "data" / "words.toml").read_text(encoding="utf-8")
+    return {
+        key: tuple(word.strip().replace("\n", " ") for word in value.split(";"))
+        for key, value in tomllib.loads(text).items()
+    }
 
 
 @lru_cache(maxsize=1)
@@ -165,6 +126,10 @@ class People:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._cities = cities()
+        self._first_names = words()["first_names"]
+        self._last_names = words()["last_names"]
+        self._streets = words()["street_names"]
+        self._jobs = words()["jobs"]
         self._entities = Walk(random, 100 * 49 * 10_000)
         self._cards = Walk(random, 100_000)
         self._phones = Walk(random, 700 * 100 * 10)
@@ -176,11 +141,11 @@ class People:
 
     def person(self, city: City | None = None, street: str | None = None) -> Person:
         """Somebody new, living in `city` and `street` if given."""
-        name = self._random.choice(FIRST_NAMES)
+        name = self._random.choice(self._first_names)
         return Person(
             entity_id=self.entity_id(),
             name=name,
-            job=self._random.choice(JOBS),
+            job=self._random.choice(self._jobs),
             email=self.email(name),
             phone=self.phone(),
             street=street or self.street(),
@@ -210,7 +175,7 @@ class People:
         random = self._random
         if domain is None:
             domain = random.choices(self._domains, cum_weights=self._domain_weights)[0]
-        last = LAST_NAMES[int(random.random() * len(LAST_NAMES))]
+        last = self._last_names[int(random.random() * len(self._last_names))]
         number = int(random.random() * 10_000)
         style = random.random()
         if style < 0.5:
@@ -222,7 +187,7 @@ class People:
     def street(self) -> str:
         """Number, street and sometimes a suite."""
         random = self._random
-        street = f"{random.randrange(1, 9999)} {random.choice(STREET_NAMES)} {random.choice(STREET_KINDS)}"
+        street = f"{random.randrange(1, 9999)} {random.choice(self._streets)} {random.choice(STREET_KINDS)}"
         return f"{street} Suite {random.randrange(100, 999)}" if random.random() < 0.25 else street
 
     def city(self) -> City:
@@ -256,7 +221,8 @@ class People:
         version, _ = random.choices(_CHROMES, cum_weights=self._versions)[0]
         return (
             f"Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) "
-            f"Chrome/{version}.0.{6367 + 41 * (version - 124)}.{random.randrange(30, 210)}{mobile} Safari/537.36"
+            f"Chrome/{version}.0.{6367 + 41 * (version - 124)}.{random.randrange(30, 210)}{mobile} "
+            "Safari/537.36"
         )
 
     def currency(self) -> str:

@@ -3,9 +3,9 @@
 A stream of 50 payments a second needs thousands of times more customers than a history of a few thousand
 payments a day. Squeezing the known customers into it would make each of them look like an attack. So nobody
 is ever called back early: a payer rests for the natural gap *in event time* after each visit, then waits
-among the ready ones; each visit takes a ready payer by lot, and the emptier that room, the more often somebody
-new comes instead. The gaps, addresses per household and so on are then the same at every rate; only the share
-of new customers grows when a stream goes faster than its known customers come back.
+among the ready ones; each visit takes a ready payer by lot, and the emptier that room, the more often
+somebody new comes instead. The gaps, addresses per household and so on are then the same at every rate; only
+the share of new customers grows when a stream goes faster than its known customers come back.
 """
 
 from heapq import heappop, heappush

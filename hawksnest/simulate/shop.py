@@ -42,7 +42,7 @@ FIELDS = (
 
 
 class Category(NamedTuple):
-    """A product category: its share of purchases, the median amount and its spread (sigma of the logarithm)."""
+    """A category: its share of purchases, the median amount and its spread (sigma of the logarithm)."""
 
     name: str
     share: float
@@ -85,7 +85,7 @@ BIG_TICKETS = (
 _LOCAL_HOURS = (2, 1, 1, 1, 1, 2, 4, 7, 10, 12, 13, 14, 16, 15, 14, 14, 15, 17, 18, 18, 16, 13, 9, 5)
 _WEEKDAYS = (0.92, 0.90, 0.95, 1.0, 1.15, 1.18, 0.95)
 _OFFSETS = ((-5, 0.47), (-6, 0.29), (-7, 0.10), (-8, 0.13), (-10, 0.01))
-_UTC_HOURS = tuple(
+_UTC_HOURS: tuple[float, ...] = tuple(
     sum(share * _LOCAL_HOURS[(hour + offset) % 24] for offset, share in _OFFSETS) for hour in range(24)
 )
 _EPOCH = datetime(1970, 1, 1)
@@ -108,17 +108,17 @@ def event_time(at_us: int) -> str:
 
 
 class Calendar:
-    """How busy each moment of a stretch of time is. `at(share)` turns a share of the business into an instant."""
+    """How busy each moment of a stretch of time is: instants to shares of the business and back."""
 
     def __init__(self, from_us: int, to_us: int) -> None:
         assert from_us < to_us
-        self._edges = [from_us, *range((from_us // HOUR_US + 1) * HOUR_US, to_us, HOUR_US), to_us]
+        self._edges: list[int] = [from_us, *range((from_us // HOUR_US + 1) * HOUR_US, to_us, HOUR_US), to_us]
         business = (
             (end - start) * _UTC_HOURS[start // HOUR_US % 24] * _WEEKDAYS[(start // DAY_US + 3) % 7]
             for start, end in zip(self._edges, self._edges[1:], strict=False)
         )
         sums = [0.0, *accumulate(business)]
-        self._shares = [value / sums[-1] for value in sums]
+        self._shares: list[float] = [value / sums[-1] for value in sums]
 
     def at(self, share: float) -> int:
         """The instant (microseconds) before which `share` (0 to 1) of all business is done."""

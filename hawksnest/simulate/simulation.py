@@ -98,7 +98,7 @@ class Simulation:
         return self._begun / self._emitted if self._emitted > 1_000 else 0.86
 
     def _next(self, due_us: int) -> Labelled:
-        """The next payment: a pending one if it is due before a new visit or wave is, else that one's first."""
+        """The next payment: a pending one if due before the next visit or wave, else that one's first."""
         if self._pending and self._pending[0][0] <= due_us:
             at_us, _, payment = heappop(self._pending)
         else:
