@@ -98,6 +98,7 @@ class Detector(Resource):
     kind: ClassVar[str] = "detector"
     detector_id: str
     event_type: str
+    incarnation: int = 1  # the how many-th detector of this id: its version numbers start anew
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ class Rule(Resource):
     outcomes: tuple[str, ...]
     variables: tuple[str, ...] = ()  # `$names` the expression uses
     lists: tuple[str, ...] = ()  # `@names` the expression uses
+    incarnation: int = 1  # the how many-th rule of this id: its version numbers start anew
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -155,6 +157,7 @@ class Model(Resource):
     model_type: str  # ONLINE_FRAUD_INSIGHTS TRANSACTION_FRAUD_INSIGHTS ACCOUNT_TAKEOVER_INSIGHTS
     model_id: str
     event_type: str
+    incarnation: int = 1  # the how many-th model of this id: its version numbers start anew
 
     @property
     def key(self) -> tuple[str, ...]:

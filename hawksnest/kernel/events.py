@@ -192,8 +192,11 @@ def convert(text: str, data_type: str) -> Value:
 
 
 def default_value(text: str, data_type: str) -> Value:
-    """The declared default as a value: `<null>` of anything but a STRING is null; else as `convert`."""
-    if text == NULL_DEFAULT and data_type != "STRING":
+    """The declared default as a value, else as `convert`.
+
+    `<null>` of anything but a STRING is null, and so is the empty default of a DATETIME.
+    """
+    if (text == NULL_DEFAULT and data_type != "STRING") or (text == "" and data_type == "DATETIME"):
         return None
     return convert(text, data_type)
 
