@@ -38,7 +38,14 @@ class RowScorer:
             raise ValueError(f"{model} takes {trained.value} features; the feature plan makes {features}.")
         self._check(
             self._library.LGBM_BoosterPredictForMatSingleRowFastInit(
-                self._booster, _RAW_SCORE, 0, -1, _DOUBLE, features, b"num_threads=1", ctypes.byref(self._fast)
+                self._booster,
+                _RAW_SCORE,
+                0,
+                -1,
+                _DOUBLE,
+                features,
+                b"num_threads=1",
+                ctypes.byref(self._fast),
             )
         )
         self._row = (ctypes.c_double * features)()

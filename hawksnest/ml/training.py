@@ -1,0 +1,254 @@
+"""One training from spec to artefact: read, check, features, search, calibrate, measure.
+
+The newest 15 % of the labelled events are held out: the model that is served has not seen them, and its
+calibration, metrics and importance come from them.
+"""
+
+import platform
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+
+from hawksnest import __version__
+from hawksnest.kernel.features import FeaturePlan
+from hawksnest.ml import artefact, trees
+from hawksnest.ml.calibration import Calibration
+from hawksnest.ml.dataset import FRAUD, LEGIT, UNLABELED, Dataset, Tell, read_csv, weights_of
+from hawksnest.ml.metrics import auc, metrics
+from hawksnest.ml.replay import History, Journal
+from hawksnest.ml.spec import (
+    ARTEFACT,
+    ExternalEvents,
+    TrainingOutcome,
+    TrainingSpec,
+    failure,
+    results,
+)
+from hawksnest.ml.validation import Report, Unusable, check_counts, check_entities, check_split, usable
+
+HELD_OUT = 0.15  # of the labelled events, the newest
+SEARCH_HELD_OUT = 0.2  # of the older ones, again the newest: chooses shape and number of trees
+EXPLAINED_MAX = 5_000  # events whose SHAP values make the importance
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Rows of the dataset, each part in order of time."""
+
+    train: NDArray[np.intp]
+    held: NDArray[np.intp]
+    fraud: NDArray[np.bool_]  # of every row
+    weights: Floats  # of every row
+
+
+def train(
+    spec: TrainingSpec, report: Callable[[float, str], None], journal: Journal | None = None
+) -> TrainingOutcome:
+    """Train one model version; the artefact goes to `spec.folder`/artefact.
+
+    `report` gets the share done (0..1) and what is being done. `journal` opens the journal (ingested events).
+    Data that cannot train a model gives an outcome that says why; nothing is raised for it.
+    """
+    if spec.model_type == "ACCOUNT_TAKEOVER_INSIGHTS":
+        title = "ACCOUNT_TAKEOVER_INSIGHTS is not available in this version of Hawksnest."
+        content = "Use TRANSACTION_FRAUD_INSIGHTS with labelled logins until it is."
+        return TrainingOutcome(ok=False, result=failure(spec.model_type, title, content), reason=title)
+    messages = Report()
+    try:
+        return _train(spec, messages, report, journal)
+    except Unusable as error:
+        result = results(error.report.to_json(), spec.model_type)
+        return TrainingOutcome(ok=False, result=result, reason=error.report.reason)
+
+
+def _train(spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | None) -> TrainingOutcome:
+    tell(0.0, "reading events")
+    dataset, history = _read(spec, messages, _part(tell, 0.0, 0.15), journal)
+    split = _checked(spec, dataset, messages)
+    tell(0.15, f"computing features of {len(dataset.times):,} events")
+    plan, vectors = _features(spec, dataset, history, split, _part(tell, 0.15, 0.5))
+    table = trees.Table(vectors, split.fraud, split.weights, plan.names, tuple(plan.categorical))
+    shape, rounds, trials = _search(spec, table.part(split.train), _part(tell, 0.5, 0.85))
+    tell(0.85, f"growing {rounds} trees on {len(split.train):,} events")
+    booster = trees.grow(table.part(split.train), shape, rounds, spec.seed, spec.threads)
+    tell(0.93, f"measuring on {len(split.held):,} newer events")
+    raw = trees.raw_scores(booster, vectors[split.held])
+    fraud = split.fraud[split.held]
+    calibration = Calibration.fit(raw[~fraud].tolist())
+    scores = np.array([calibration.score(each) for each in raw.tolist()])
+    shown, uncertainty = metrics(fraud, scores, raw, spec.seed)
+    importance = _importance(dataset, plan, booster, vectors[split.held])
+    card = {
+        "model_type": spec.model_type,
+        "model_id": spec.model_id,
+        "version": spec.version,
+        "data": _described(spec, dataset, split),
+        "features": list(plan.names),
+        "parameters": trees.described(shape, rounds),
+        "trials": trials,
+        "metrics": {"auc": shown["auc"], "uncertainty": uncertainty},
+        "seed": spec.seed,
+        "libraries": {
+            "hawksnest": __version__,
+            "lightgbm": trees.VERSION,
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    artefact.save(Path(spec.folder) / ARTEFACT, trees.text(booster), plan, calibration, card)
+    tell(1.0, "done")
+    result = results(messages.to_json(), spec.model_type, shown, uncertainty, importance)
+    return TrainingOutcome(ok=True, result=result)
+
+
+def _part(tell: Tell, start: float, end: float) -> Tell:
+    """Progress of one step as a part of the whole."""
+    return lambda share, text: tell(start + (end - start) * min(1.0, share), text)
+
+
+def _read(
+    spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | None
+) -> tuple[Dataset, History | None]:
+    if isinstance(spec.source, ExternalEvents):
+        return read_csv(spec, spec.source, messages, tell), None
+    assert journal is not None, "a training on ingested events needs the journal"
+    history = History(spec, spec.source, journal)
+    return history.dataset(messages, tell), history
+
+
+def _checked(spec: TrainingSpec, dataset: Dataset, messages: Report) -> _Split:
+    """Labels, variables and the split in time; raises Unusable with every message there is."""
+    labels, weights = weights_of(np.array(dataset.labels, dtype=np.int8), spec.unlabeled)
+    learned = np.flatnonzero(weights > 0)
+    fraud = labels == FRAUD
+    check_counts(int(fraud[learned].sum()), int((~fraud[learned]).sum()), messages)
+    if spec.model_type == "TRANSACTION_FRAUD_INSIGHTS":
+        entities = [dataset.entities[row] for row in learned.tolist()]
+        groups = [
+            {entity for entity, row in zip(entities, learned.tolist(), strict=True) if entity and fraud[row] == kind}
+            for kind in (True, False)
+        ]
+        check_entities(len(groups[0]), len(groups[1]), len(groups[0] | groups[1]), messages)
+    dataset.keep(usable(dataset.columns, messages))
+    messages.check()
+    split = _split(np.array(dataset.times), np.array(dataset.labels), fraud, weights, spec.unlabeled)
+    older, newest = (
+        (int(fraud[rows].sum()), int((~fraud[rows]).sum())) for rows in (split.train, split.held)
+    )
+    check_split(older, newest, messages)
+    messages.check()
+    return split
+
+
+def _split(
+    times: NDArray[np.int64],
+    labels: NDArray[np.int8],
+    fraud: NDArray[np.bool_],
+    weights: Floats,
+    treatment: str,
+) -> _Split:
+    """By time, ties by arrival. Under AUTO, unlabelled events teach but never measure."""
+    order = np.argsort(times, kind="stable")
+    order = order[weights[order] > 0]
+    measures = np.ones(len(order), bool) if treatment != "AUTO" else labels[order] != UNLABELED
+    held_count = int(round(HELD_OUT * int(measures.sum())))
+    border = order.size - int(np.searchsorted(np.cumsum(measures[::-1]), held_count)) - 1
+    newest = np.arange(order.size) >= border
+    return _Split(order[~newest], order[newest & measures], fraud, weights)
+
+
+def _features(
+    spec: TrainingSpec, dataset: Dataset, history: History | None, split: _Split, tell: Tell
+) -> tuple[FeaturePlan, Floats]:
+    """The plan, fitted on the older events, and vectors of all rows (NaN for rows nobody uses)."""
+    aggregates = spec.model_type == "TRANSACTION_FRAUD_INSIGHTS"
+    rows = np.sort(split.train).tolist()
+    plan = FeaturePlan.fit(dataset.specs(), [dataset.model_values(row) for row in rows], aggregates=aggregates)
+    used = np.zeros(len(dataset.times), bool)
+    used[split.train] = used[split.held] = True
+    vectors = np.full((len(used), len(plan.names)), np.nan)
+    if aggregates and history is not None:
+        vectors[used] = history.vectors(plan, dataset, used, tell)
+    else:
+        vectors[used] = _plain_vectors(plan, dataset, np.flatnonzero(used).tolist(), tell)
+    return plan, vectors
+
+
+def _plain_vectors(plan: FeaturePlan, dataset: Dataset, rows: list[int], tell: Tell) -> Floats:
+    """Features without aggregates."""
+    made = np.empty((len(rows), len(plan.names)))
+    for place, row in enumerate(rows):
+        made[place] = plan.vector(dataset.model_values(row), None, dataset.times[row])
+        if place % 1_000 == 0:
+            tell(place / len(rows), f"computed features of {place:,} events")
+    return made
+
+
+def _search(
+    spec: TrainingSpec, table: trees.Table, tell: Tell
+) -> tuple[trees.Shape, int, list[dict[str, Any]]]:
+    """The shape that ranks the newer part of the training events best, and how many trees to grow on all."""
+    total = len(table.fraud)
+    border = total - int(round(SEARCH_HELD_OUT * total))
+    older, newer = table.part(slice(None, border)), table.part(slice(border, None))
+    shapes = trees.candidates(total, int(table.fraud.sum()))
+    if not 0 < newer.fraud.sum() < len(newer.fraud) or not 0 < older.fraud.sum() < border:
+        return shapes[0], trees.ROUNDS_MIN * 3, []  # too few frauds to compare anything
+    best: tuple[float, trees.Shape, int] | None = None
+    trials = []
+    for place, shape in enumerate(shapes):
+        tell(place / len(shapes), f"trying model {place + 1} of {len(shapes)}")
+        rounds, raw = trees.search_rounds(older, newer, shape, spec.seed, spec.threads)
+        found = auc(newer.fraud, raw)
+        trials.append({**trees.described(shape, rounds), "auc": round(found, 6)})
+        if best is None or found > best[0]:
+            best = found, shape, rounds
+    assert best is not None
+    _, shape, rounds = best
+    # More events carry more trees.
+    return shape, max(trees.ROUNDS_MIN, round(rounds * total / border)), trials
+
+
+def _importance(
+    dataset: Dataset, plan: FeaturePlan, booster: Any, vectors: Floats
+) -> list[dict[str, Any]]:
+    """Mean absolute SHAP value in log-odds, summed over the features of each variable, largest first."""
+    step = max(1, len(vectors) // EXPLAINED_MAX)
+    mean = np.abs(trees.contributions(booster, vectors[::step])).mean(axis=0)
+    totals: dict[str, float] = defaultdict(float)
+    for source, value in zip(plan.sources, mean.tolist(), strict=True):
+        totals[source] += value
+    kinds = {column.variable.name: column.variable.variable_type or "" for column in dataset.columns}
+    found = [
+        {
+            "variableName": name,
+            "variableType": kinds[name],
+            "variableImportance": round(totals.get(name, 0.0), 6),
+        }
+        for name in kinds
+    ]
+    return sorted(found, key=lambda each: (-each["variableImportance"], each["variableName"]))
+
+
+def _described(spec: TrainingSpec, dataset: Dataset, split: _Split) -> dict[str, Any]:
+    """The data of a training, for the card."""
+    times = np.array(dataset.times)[np.concatenate([split.train, split.held])]
+    source = spec.source
+    return {
+        "event_type": spec.event_type,
+        "source": source.uri if isinstance(source, ExternalEvents) else "stored events",
+        "window_ms": [int(times.min()), int(times.max())],
+        "rows": len(times),
+        "fraud": int(split.fraud[split.train].sum() + split.fraud[split.held].sum()),
+        "held_out": len(split.held),
+        "variables": [column.variable.name for column in dataset.columns],
+    }

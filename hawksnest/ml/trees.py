@@ -1,0 +1,142 @@
+"""Boosted trees: the only place that imports LightGBM's Python package."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hawksnest.ml import openmp
+
+openmp.provide()
+
+import lightgbm  # noqa: E402  needs the OpenMP runtime that the line above provides
+
+VERSION: str = lightgbm.__version__
+
+ROUNDS_MAX = 600
+STOP_AFTER = 40  # rounds without a better loss on the newer events
+ROUNDS_MIN = 20
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the trees may grow; what a search chooses between."""
+
+    leaves: int
+    rate: float
+    leaf_rows: int
+    l2: float
+    features: float
+    rows: float
+
+
+def candidates(rows: int, fraud: int) -> list[Shape]:
+    """From simple to rich, scaled to how many events (and frauds) there are to learn from."""
+    small = min(rows, 20 * fraud)  # frauds are what is scarce: 20 legitimate events each say all they can
+    leaf = max(3, min(100, small // 200))
+    if small < 2_000:
+        return [
+            Shape(leaves=4, rate=0.05, leaf_rows=leaf, l2=5.0, features=0.6, rows=0.8),
+            Shape(leaves=8, rate=0.04, leaf_rows=leaf, l2=10.0, features=0.5, rows=0.8),
+            Shape(leaves=16, rate=0.03, leaf_rows=leaf * 2, l2=20.0, features=0.5, rows=0.8),
+        ]
+    return [
+        Shape(leaves=8, rate=0.08, leaf_rows=leaf, l2=5.0, features=0.7, rows=0.8),
+        Shape(leaves=24, rate=0.05, leaf_rows=leaf, l2=10.0, features=0.6, rows=0.8),
+        Shape(leaves=48, rate=0.05, leaf_rows=leaf * 2, l2=20.0, features=0.5, rows=0.8),
+    ]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What LightGBM learns from; `categorical` are places of features whose values are codes."""
+
+    vectors: Floats
+    fraud: NDArray[np.bool_]
+    weights: Floats
+    names: Sequence[str]
+    categorical: Sequence[int]
+
+    def part(self, rows: Any) -> "Table":
+        """Some of the rows."""
+        return Table(self.vectors[rows], self.fraud[rows], self.weights[rows], self.names, self.categorical)
+
+
+def parameters(shape: Shape, seed: int, threads: int) -> dict[str, Any]:
+    """Reproducible by seed, on the same number of threads."""
+    return {
+        "objective": "binary",
+        "metric": "binary_logloss",
+        "num_leaves": shape.leaves,
+        "learning_rate": shape.rate,
+        "min_data_in_leaf": shape.leaf_rows,
+        "lambda_l2": shape.l2,
+        "feature_fraction": shape.features,
+        "bagging_fraction": shape.rows,
+        "bagging_freq": 1,
+        "min_data_per_group": max(10, shape.leaf_rows),
+        "cat_l2": max(10.0, shape.l2),
+        "cat_smooth": 20.0,
+        "max_cat_threshold": 32,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed,
+        "num_threads": threads,
+        "verbosity": -1,
+    }
+
+
+def search_rounds(older: Table, newer: Table, shape: Shape, seed: int, threads: int) -> tuple[int, Floats]:
+    """The number of trees that does best on the newer events, and the raw scores these get."""
+    train = _dataset(older)
+    booster = lightgbm.train(
+        parameters(shape, seed, threads),
+        train,
+        ROUNDS_MAX,
+        valid_sets=[_dataset(newer, train)],
+        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
+    )
+    rounds = max(booster.best_iteration, 1)
+    return rounds, raw_scores(booster, newer.vectors, rounds)
+
+
+def grow(table: Table, shape: Shape, rounds: int, seed: int, threads: int) -> lightgbm.Booster:
+    """A model of exactly `rounds` trees."""
+    return lightgbm.train(parameters(shape, seed, threads), _dataset(table), rounds)
+
+
+def raw_scores(booster: lightgbm.Booster, vectors: Floats, rounds: int | None = None) -> Floats:
+    """Log-odds of each row."""
+    return np.asarray(booster.predict(vectors, raw_score=True, num_iteration=rounds), dtype=np.float64)
+
+
+def contributions(booster: lightgbm.Booster, vectors: Floats) -> Floats:
+    """SHAP values in log-odds, a column for each feature."""
+    return np.asarray(booster.predict(vectors, pred_contrib=True), dtype=np.float64)[:, :-1]
+
+
+def text(booster: lightgbm.Booster) -> str:
+    """LightGBM's own text format."""
+    return str(booster.model_to_string())
+
+
+def described(shape: Shape, rounds: int) -> dict[str, Any]:
+    """For the model's card."""
+    return {**asdict(shape), "trees": rounds}
+
+
+def _dataset(table: Table, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+    return lightgbm.Dataset(
+        table.vectors,
+        table.fraud.astype(np.float64),
+        weight=table.weights,
+        feature_name=[f"f{place}" for place in range(len(table.names))],
+        categorical_feature=list(table.categorical),
+        reference=reference,
+        params={"verbosity": -1},
+        free_raw_data=False,
+    )

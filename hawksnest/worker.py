@@ -1,0 +1,92 @@
+"""Child processes of the server: `python -m hawksnest.worker COMMAND PATH`.
+
+A child lives as long as its standard input stays open: the server's end closes when the server ends, however
+it does, so no child outlives it or competes with the one that the next server starts.
+"""
+
+import fcntl
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from hawksnest.errors import UsageError
+from hawksnest.ml import spec as files
+from hawksnest.world import RealWorld
+
+NICENESS = 10  # decisions come first
+PROGRESS_EVERY_S = 0.5
+ORPHANED = 3  # exit code when the server is gone
+
+
+def train(folder: Path) -> None:
+    """Run the training of a folder: `spec.json` in, `progress.json` while it runs, `result.json` at the end."""
+    from hawksnest.ml.training import train as run  # numpy, scikit-learn and LightGBM: only here
+
+    spec = msgspec.json.decode((folder / files.SPEC).read_bytes(), type=files.TrainingSpec)
+    with _alone(folder / "lock"):
+        outcome = run(spec, _reporter(folder), _journal(spec))
+        files.write(folder / files.RESULT, outcome)
+
+
+def _journal(spec: files.TrainingSpec):  # type: ignore[no-untyped-def]
+    return None
+
+
+def _reporter(folder: Path) -> Callable[[float, str], None]:
+    """Writes the progress file, at most twice a second."""
+    world = RealWorld()
+    written = -PROGRESS_EVERY_S
+
+    def report(share: float, text: str) -> None:
+        nonlocal written
+        now = world.monotonic_s()
+        if now - written >= PROGRESS_EVERY_S:
+            written = now
+            files.write(folder / files.PROGRESS, files.Progress(round(share, 3), text))
+
+    written = world.monotonic_s() - PROGRESS_EVERY_S
+    return report
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other child works on the folder: one whose server died needs a moment to notice."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _end_with_server() -> None:
+    """Leave at once when standard input closes."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(ORPHANED)
+
+    threading.Thread(target=watch, name="server-watch", daemon=True).start()
+
+
+COMMANDS: dict[str, Callable[[Path], None]] = {"train": train}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit code is 0 when it did its work."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    if len(arguments) != 2 or arguments[0] not in COMMANDS:
+        raise UsageError(f"usage: python -m hawksnest.worker {{{'|'.join(COMMANDS)}}} PATH")
+    command, path = arguments
+    os.nice(NICENESS)
+    _end_with_server()
+    COMMANDS[command](Path(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
