@@ -44,7 +44,8 @@ class Log(Protocol):
     def producer(self) -> Producer: ...
 
     def consumer(self, topic: str, group: str, start: str = "committed") -> Consumer:
-        """`start`: committed (earliest when there is none), latest, earliest or an ISO time."""
+        """`start`: committed (earliest when there is none), new (committed; latest when there is none),
+        latest, earliest or an ISO time."""
 
     def reader(self, topic: str) -> Consumer | None:
         """A consumer outside every group: from the beginning, `commit` has no effect, any number at once.
