@@ -1,0 +1,226 @@
+"""The AWS JSON 1.1 door: `POST /`, one call of an operation, read top to bottom in `Door.__call__`."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from hawksnest.app import App, Call, Defer, Operation, Request, Response
+from hawksnest.catalog import Tenant
+from hawksnest.errors import ServiceError, Transient, UsageError
+from hawksnest.metrics import Metrics, outcomes
+from hawksnest.wire.answers import (
+    CONTENT_TYPE,
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    fault_answer,
+    refuse_unread,
+    send_answer,
+    where_it_failed,
+)
+from hawksnest.wire.committer import Committer
+from hawksnest.wire.keys import NOBODY, KeyRing
+from hawksnest.wire.model import fraud_detector
+from hawksnest.wire.render import misfits, serialiser
+from hawksnest.wire.shapes import parser
+from hawksnest.wire.sigv4 import claimed_region
+
+PREDICTION_BODY_MAX_BYTES = 262_144  # AWS's documented payload limit of GetEventPrediction
+IN_FLIGHT_MAX = 1_024
+THREADS = 8
+
+log = logging.getLogger("hawksnest.wire")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the door knows of an operation."""
+
+    operation: Operation
+    parse: Callable[[bytes], Request]
+    serialise: Callable[[Response], bytes]
+    body_max_bytes: int
+    decides: bool
+
+
+class Door:
+    """An ASGI application for `POST /`. Lives on one event loop.
+
+    `check_responses` holds every response to the model's output shape (tests and debugging).
+    """
+
+    def __init__(
+        self,
+        app: App,
+        operations: Mapping[str, Operation],
+        keys: KeyRing,
+        metrics: Metrics,
+        check_responses: bool = False,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._metrics = metrics
+        self._check_responses = check_responses
+        self._committer = Committer(app.ledger, app.world, metrics, app.settings.eager_sync_ms)
+        self._threads = ThreadPoolExecutor(THREADS, "operation")
+        self._body_max_bytes = app.settings.body_limit
+        self._before_answer = _fail_point("between_sync_and_answer")
+        prefix = fraud_detector().target_prefix.encode() + b"."
+        self._targets = {
+            prefix + name.encode(): self._target(operation) for name, operation in operations.items()
+        }
+
+    def _target(self, operation: Operation) -> _Target:
+        decides = operation.name == "GetEventPrediction"
+        limit = min(self._body_max_bytes, PREDICTION_BODY_MAX_BYTES) if decides else self._body_max_bytes
+        return _Target(operation, parser(operation.name), serialiser(operation.name), limit, decides)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        world, metrics = self._app.world, self._metrics
+        started_s = world.monotonic_s()
+        call = Call(NOBODY, request_id=world.uuid())
+        headers = header_map(scope["headers"])
+        target = self._targets.get(headers.get(b"x-amz-target", b""))
+        code, unread = "OK", True
+        metrics.in_flight += 1
+        try:
+            if metrics.in_flight > IN_FLIGHT_MAX:
+                raise Transient(f"More than {IN_FLIGHT_MAX} calls at once.")
+            body = await read_body(
+                headers, receive, target.body_max_bytes if target else self._body_max_bytes
+            )
+            unread = False
+            if body is None:
+                return  # the client went away
+            call.tenant = self._caller(headers, body)
+            if target is None:
+                raise ServiceError("UnknownOperationException", "There is no such operation.", 404)
+            call.idempotent = headers.get(b"x-hawksnest-idempotent") == b"true"
+            response = await self._response(target, call, target.parse(body))
+            if call.seq > self._committer.durable:
+                await self._committer.commit(call.seq)
+            if self._before_answer is not None and call.seq:
+                self._before_answer()
+            answer = self._answer(target, call, response)
+        except ServiceError as fault:
+            code, answer = fault.code, fault_answer(fault)
+        except Transient as fault:
+            code = "ServiceUnavailable"
+            answer = fault_answer(ServiceError(code, f"{fault} Try again.".lstrip(), 503))
+        except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+            code = "InternalServerException"
+            log.error("Request %s failed.\n%s", call.request_id, where_it_failed(fault))
+            answer = fault_answer(ServiceError(code, f"Internal error; request {call.request_id}.", 500))
+        finally:
+            metrics.in_flight -= 1
+        if target is not None:
+            metrics.answered(target.operation.name, code, world.monotonic_s() - started_s)
+        if unread:
+            await refuse_unread(answer, call.request_id, receive, send)
+        else:
+            await send_answer(answer, call.request_id, send)
+
+    def close(self) -> None:
+        """End the threads; running operations finish first."""
+        self._threads.shutdown()
+        self._committer.close()
+
+    def _caller(self, headers: Mapping[bytes, bytes], body: bytes) -> Tenant:
+        """Whose request it is. Raises ServiceError with one of the documented codes of authentication."""
+        settings = self._app.settings
+        if settings.no_auth:
+            return Tenant(settings.account, claimed_region(headers) or settings.region)
+        try:
+            return self._keys.verifier.verify(headers, body, self._app.world.now_ms())
+        except ServiceError as fault:
+            self._metrics.count("hawksnest_keys_refused", fault.code)
+            raise
+
+    async def _response(self, target: _Target, call: Call, request: Request) -> Response:
+        """Run the operation: here if it is short and need not wait, else in a thread."""
+        operation = target.operation
+        if operation.inline:
+            call.may_block = False
+            try:
+                return operation.function(self._app, call, request)
+            except Defer:
+                call.may_block = True
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, operation.function, self._app, call, request)
+
+    def _answer(self, target: _Target, call: Call, response: Response) -> Answer:
+        if self._check_responses:
+            faults = misfits(target.operation.name, response)
+            assert not faults, f"{target.operation.name} answers what its shape forbids: {'; '.join(faults)}"
+        if target.decides:
+            for outcome in outcomes(response):
+                self._metrics.count("hawksnest_decisions", outcome)
+        headers = [CONTENT_TYPE]
+        if call.headers:
+            headers += [(name.encode(), value.encode()) for name, value in call.headers.items()]
+        return Answer(200, target.serialise(response), headers)
+
+
+def header_map(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by lower-case name; a repeated one has its values joined by commas, as signatures see it."""
+    found = dict(headers)
+    if len(found) != len(headers):
+        found = {}
+        for name, value in headers:
+            found[name] = found[name] + b"," + value if name in found else value
+    return found
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
+    """The whole body, None when the client went away. Raises ServiceError (413) for more than `limit` bytes:
+    before reading when its length is announced, else as soon as it is passed."""
+    announced = headers.get(b"content-length")
+    if announced is not None and (not announced.isdigit() or len(announced) > 15 or int(announced) > limit):
+        raise _too_large(limit)
+    message = await receive()
+    if message["type"] != "http.request":
+        return None
+    body: bytes = message["body"]
+    if not message["more_body"] and len(body) <= limit:
+        return body  # nearly always
+    parts, size = [body], len(body)
+    while message["more_body"] and size <= limit:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message["body"])
+        size += len(message["body"])
+    if size > limit:
+        raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> ServiceError:
+    return ServiceError("RequestEntityTooLargeException", f"The body is larger than {limit} bytes.", 413)
+
+
+def _fail_point(name: str) -> Callable[[], None] | None:
+    """The named fail point when this process runs with fail points, else None."""
+    if find_spec("hawksnest.faults") is None:
+        return None
+    point: Callable[[str], None] = import_module("hawksnest.faults").point
+    return lambda: point(name)
+
+
+def refuse_open_door(no_auth: bool, host: str) -> None:
+    """Raises UsageError when unsigned requests would be accepted from other machines."""
+    if no_auth and not is_loopback(host):
+        raise UsageError(f"--no-auth is refused on {host}: only with a loopback --host such as 127.0.0.1.")
+
+
+def is_loopback(host: str) -> bool:
+    """Does the host name mean this machine only? `host` has no port; IPv6 with or without brackets."""
+    name = host.strip("[]").lower()
+    return name in ("localhost", "::1") or (
+        name.startswith("127.") and len(name.split(".")) == 4 and name.replace(".", "").isdigit()
+    )

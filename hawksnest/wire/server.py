@@ -1,0 +1,220 @@
+"""The HTTP server: uvicorn with bounds on what half a request may hold and how long it may take.
+
+uvicorn (httptools, uvloop) was chosen by measurement: docs/adr/0003-http-server.md.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hawksnest.errors import ServiceError, UsageError
+from hawksnest.wire.answers import Asgi, fault_answer
+from hawksnest.world import RealWorld
+
+HEAD_MAX_BYTES = 65_536  # request line and headers
+REQUEST_TIMEOUT_S = 20.0  # from the first byte of a request to its last
+KEEP_ALIVE_S = 75
+CONNECTIONS_MAX = 4_096
+STOP_TIMEOUT_S = 2  # for calls in progress; what then still runs is cancelled
+
+log = logging.getLogger("hawksnest.wire")
+
+_PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which alone would wait for ever for the rest of a request."""
+
+    request_timeout_s = REQUEST_TIMEOUT_S
+
+    def connection_made(self, transport: Any) -> None:
+        self._head_bytes = 0
+        self._in_head = True
+        self._deadline: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Nearly always a whole request has come in one piece and nothing is left to watch.
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self._refuse(
+                    431, "RequestHeaderSectionTooLarge", f"Headers are limited to {HEAD_MAX_BYTES} bytes."
+                )
+                return
+            self._arm()
+        elif self.cycle is not None and self.cycle.more_body:
+            self._head_bytes = 0
+            self._arm()
+        else:
+            self._head_bytes = 0
+            self._disarm()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "MalformedHttpRequestException", msg)
+
+    def _arm(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.request_timeout_s, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self._refuse(408, "RequestTimeoutException", "The rest of the request did not come in time.")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer in place of the application, unless it has begun to, and end the connection."""
+        self._disarm()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            answer = fault_answer(ServiceError(code, message, status))
+            lines = [
+                *answer.headers,
+                (b"content-length", str(len(answer.body)).encode()),
+                (b"x-amzn-requestid", RealWorld().uuid().encode()),
+                (b"connection", b"close"),
+            ]
+            head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
+            self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _PHRASES[status], head) + answer.body)
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our callbacks, ending quietly on SIGINT and SIGTERM."""
+
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], None], on_stopping: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+        self._on_stopping = on_stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _nothing() -> None:
+    pass
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises UsageError when the address can't be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as fault:
+        raise UsageError(f"Can't listen on {host}: {fault.strerror}.") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2_048)
+    except OSError as fault:
+        listener.close()
+        raise UsageError(
+            f"Can't listen on {host} port {port}: {fault.strerror}. Another --port may be free."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _server(asgi: Asgi, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> _Server:
+    config = uvicorn.Config(
+        asgi,
+        http=BoundedProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
+    return _Server(config, on_started, on_stopping)
+
+
+def serve(
+    asgi: Asgi,
+    listener: socket.socket,
+    on_started: Callable[[], None] = _nothing,
+    on_stopping: Callable[[], None] = _nothing,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish calls in progress (3 s at most).
+
+    `on_started` runs once connections are accepted, `on_stopping` before they are ended (close endless
+    answers there, or they are cancelled).
+    """
+    _server(asgi, on_started, on_stopping).run([listener])
+
+
+class BackgroundServer:
+    """A server in a thread of its own, for embedding and tests: a context manager with a `url`."""
+
+    def __init__(self, asgi: Asgi, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = bind(host, port)
+        self._started = threading.Event()
+        self._server = _server(asgi, self._started.set, _nothing)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name="server")
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> "BackgroundServer":
+        self._thread.start()
+        if not self._started.wait(10):
+            raise UsageError(f"The server at {self.url} did not start within 10 s.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
