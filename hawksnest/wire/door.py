@@ -5,9 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 
+from hawksnest import faults
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
 from hawksnest.catalog import Tenant
 from hawksnest.errors import ServiceError, Transient, UsageError
@@ -69,7 +68,6 @@ class Door:
         self._committer = Committer(app.ledger, app.world, metrics, app.settings.eager_sync_ms)
         self._threads = ThreadPoolExecutor(THREADS, "operation")
         self._body_max_bytes = app.settings.body_limit
-        self._before_answer = _fail_point("between_sync_and_answer")
         prefix = fraud_detector().target_prefix.encode() + b"."
         self._targets = {
             prefix + name.encode(): self._target(operation) for name, operation in operations.items()
@@ -104,8 +102,8 @@ class Door:
             response = await self._response(target, call, target.parse(body))
             if call.seq > self._committer.durable:
                 await self._committer.commit(call.seq)
-            if self._before_answer is not None and call.seq:
-                self._before_answer()
+            if faults.armed and call.seq:
+                faults.point("between_sync_and_answer")
             answer = self._answer(target, call, response)
         except ServiceError as fault:
             code, answer = fault.code, fault_answer(fault)
@@ -155,8 +153,10 @@ class Door:
 
     def _answer(self, target: _Target, call: Call, response: Response) -> Answer:
         if self._check_responses:
-            faults = misfits(target.operation.name, response)
-            assert not faults, f"{target.operation.name} answers what its shape forbids: {'; '.join(faults)}"
+            strange = misfits(target.operation.name, response)
+            assert not strange, (
+                f"{target.operation.name} answers what its shape forbids: {'; '.join(strange)}"
+            )
         if target.decides:
             for outcome in outcomes(response):
                 self._metrics.count("hawksnest_decisions", outcome)
@@ -202,14 +202,6 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 
 def _too_large(limit: int) -> ServiceError:
     return ServiceError("RequestEntityTooLargeException", f"The body is larger than {limit} bytes.", 413)
-
-
-def _fail_point(name: str) -> Callable[[], None] | None:
-    """The named fail point when this process runs with fail points, else None."""
-    if find_spec("hawksnest.faults") is None:
-        return None
-    point: Callable[[str], None] = import_module("hawksnest.faults").point
-    return lambda: point(name)
 
 
 def refuse_open_door(no_auth: bool, host: str) -> None:

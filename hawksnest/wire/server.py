@@ -186,16 +186,21 @@ def _server(asgi: Asgi, on_started: Callable[[], None], on_stopping: Callable[[]
 
 def serve(
     asgi: Asgi,
-    listener: socket.socket,
+    host: str,
+    port: int,
     on_started: Callable[[], None] = _nothing,
     on_stopping: Callable[[], None] = _nothing,
+    listener: socket.socket | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish calls in progress (3 s at most).
+
+    Give a `listener` of `bind` when a busy port must be noticed before anything else is started; else it is
+    made here. Raises UsageError when the address can't be had.
 
     `on_started` runs once connections are accepted, `on_stopping` before they are ended (close endless
     answers there, or they are cancelled).
     """
-    _server(asgi, on_started, on_stopping).run([listener])
+    _server(asgi, on_started, on_stopping).run([listener or bind(host, port)])
 
 
 class BackgroundServer:
