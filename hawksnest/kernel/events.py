@@ -88,9 +88,9 @@ class UnknownVariable(EventFault):
 def parse_timestamp(text: str) -> int:
     """Epoch milliseconds of a timestamp as the API and the CSV files accept it.
 
-    ISO 8601 (`T` or a blank, up to 9 fraction digits, `Z`, an offset or nothing for UTC, or the date alone) and
-    the families `yyyy/mm/dd`, `mm/dd/yyyy`, `mm/dd/yy` with an optional time, AM/PM and `-` for `/`. Fractions
-    are cut to milliseconds. Raises ValueError for everything else.
+    ISO 8601 (`T` or a blank, up to 9 fraction digits, `Z`, an offset or nothing for UTC, or the date alone)
+    and the families `yyyy/mm/dd`, `mm/dd/yyyy`, `mm/dd/yy` with an optional time, AM/PM and `-` for `/`.
+    Fractions are cut to milliseconds. Raises ValueError for everything else.
     """
     if len(text) == 20 and text[10] == "T" and text[19] == "Z" and text[7] == "-" and text[13] == ":":
         gone = datetime.fromisoformat(text) - _EPOCH
@@ -240,7 +240,7 @@ class EventSchema:
     def resolve(self, given: Mapping[str, str | None]) -> Resolved:
         """Values of all declared variables.
 
-        Raises UnknownVariable for a name that is not declared and ValueFault for a text that does not convert.
+        Raises UnknownVariable for an undeclared name and ValueFault for a text that does not convert.
         """
         rule_values = self._defaults.copy()
         model_values = self._missing.copy()
@@ -275,7 +275,7 @@ class EventSchema:
         for name in self._prices:
             value = model_values[name]
             if value.__class__ is float:
-                return value  # type: ignore[return-value]
+                return value
             amount = numeric(value)
             if amount is not None:
                 return amount

@@ -62,9 +62,9 @@ IDENTITY_TYPES: dict[str, Callable[[str], str]] = {
 def identity_value(variable_type: str, text: str) -> str | None:
     """The canonical form of an identity, None when the text is a placeholder or holds nothing usable.
 
-    IP addresses in canonical text (what is no IP address is kept in lower case), e-mail addresses in lower case,
-    phone numbers as digits with their leading plus, card BINs as their first 6 to 8 digits, addresses case-folded
-    with single blanks, fingerprints as they are. `variable_type` is one of IDENTITY_TYPES.
+    IP addresses in canonical text (what is no IP address is kept in lower case), e-mail addresses in lower
+    case, phone numbers as digits with their leading plus, card BINs as their first 6 to 8 digits, addresses
+    case-folded with single blanks, fingerprints as they are. `variable_type` is one of IDENTITY_TYPES.
     """
     if len(text) > IDENTITY_LIMIT:  # the cache holds short texts only, so that its memory is bounded
         return _identity_value(variable_type, text)
