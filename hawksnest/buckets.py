@@ -65,7 +65,9 @@ class Buckets:
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
             s3={"addressing_style": "path"},
         )
-        client: Any = boto3.client("s3", endpoint_url=self._s3_endpoint, region_name=self._region, config=config)
+        client: Any = boto3.client(
+            "s3", endpoint_url=self._s3_endpoint, region_name=self._region, config=config
+        )
         try:
             with closing(client), closing(client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
                 yield cast(BinaryIO, io.BufferedReader(body, 1 << 20))

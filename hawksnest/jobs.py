@@ -6,16 +6,15 @@ TRAINING_IN_PROGRESS when a server starts is run again, or its finished result i
 """
 
 import logging
-import os
 import shutil
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,6 +26,7 @@ from hawksnest.store.ports import Catalog
 from hawksnest.world import World
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RUNNING_MAX = 4  # children at once; more trainings wait their turn
 RUNNING_PER_ACCOUNT_MAX = 3
@@ -79,8 +79,10 @@ class Trainings:
 
     def start(self, tenant: Tenant, key: ModelKey) -> None:
         """Train a version that the catalogue already shows as TRAINING_IN_PROGRESS; returns at once."""
+        job = _Job(tenant, key)
+        self._folder(job).mkdir(parents=True, exist_ok=True)  # what `resume` finds after a crash
         with self._work.lock:
-            self._work.waiting.append((_Job(tenant, key), 1))
+            self._work.waiting.append((job, 1))
         self._wake.set()
 
     def cancel(self, tenant: Tenant, key: ModelKey) -> None:
@@ -89,12 +91,12 @@ class Trainings:
             self._work.cancelled.add(_Job(tenant, key))
         self._wake.set()
 
-    def resume(self, tenants: Callable[[], list[Tenant]] | None = None) -> None:
+    def resume(self, tenants: Iterable[Tenant] = ()) -> None:
         """At server start: run, or apply, what was in progress when the last server ended.
 
-        `tenants` lists whom to look at; by default those with a training folder.
+        Looks at these tenants and at those with a training folder.
         """
-        for tenant in tenants() if tenants else self._tenants():
+        for tenant in sorted({*tenants, *self._tenants()}):
             for version in self._catalog.list(tenant, ModelVersion):
                 if version.status == IN_PROGRESS:
                     self.start(tenant, ModelKey(*version.key))
@@ -126,14 +128,14 @@ class Trainings:
             for job, child in list(self._children.items()):
                 if child.process.poll() is not None:
                     del self._children[job]
-                    self._guard(job, lambda job=job, child=child: self._finish(job, child))
+                    self._guard(job, self._finish, child)
             self._start_waiting()
         self._stop(list(self._children.values()))
 
-    def _guard(self, job: _Job, step: Callable[[], None]) -> None:
+    def _guard(self, job: _Job, step: Callable[[_Job, T], None], argument: T) -> None:
         """A training that cannot be handled fails alone; the monitor goes on with the others."""
         try:
-            step()
+            step(job, argument)
         except Exception as error:  # noqa: BLE001  the boundary of one training
             _log.exception("training of %s %s failed", job.key.model_id, job.key.version)
             self._fail(job, f"{type(error).__name__}: {error}")
@@ -153,7 +155,9 @@ class Trainings:
             ready, left = [], deque[tuple[_Job, int]]()
             running = [job.tenant.account for job in self._children]
             for job, attempt in self._work.waiting:
-                fits = len(running) < RUNNING_MAX and running.count(job.tenant.account) < RUNNING_PER_ACCOUNT_MAX
+                fits = (
+                    len(running) < RUNNING_MAX and running.count(job.tenant.account) < RUNNING_PER_ACCOUNT_MAX
+                )
                 if fits and job not in self._children:
                     ready.append((job, attempt))
                     running.append(job.tenant.account)
@@ -161,7 +165,7 @@ class Trainings:
                     left.append((job, attempt))
             self._work.waiting = left
         for job, attempt in ready:
-            self._guard(job, lambda job=job, attempt=attempt: self._begin(job, attempt))
+            self._guard(job, self._begin, attempt)
 
     def _begin(self, job: _Job, attempt: int) -> None:
         """Apply what an earlier child finished, else start one."""
@@ -171,7 +175,7 @@ class Trainings:
         folder = self._folder(job)
         if _created_at(folder) != version.created_at_ms:  # nothing there, or an earlier version of that name
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             spec.write(folder / spec.SPEC, self._spec(job.tenant, version, folder))
         if (outcome := _outcome(folder)) is not None:
             self._apply(job, folder, outcome)
@@ -235,7 +239,7 @@ class Trainings:
         if made.exists():  # else the last server moved it and died before its transaction ended
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(made, target)
+            made.replace(target)
         return str(place)
 
     def _fail(self, job: _Job, reason: str) -> None:

@@ -17,6 +17,8 @@ import msgspec
 
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
+from hawksnest.store.journal import replay_journal
+from hawksnest.store.records import Record
 from hawksnest.world import RealWorld
 
 NICENESS = 10  # decisions come first
@@ -25,17 +27,19 @@ ORPHANED = 3  # exit code when the server is gone
 
 
 def train(folder: Path) -> None:
-    """Run the training of a folder: `spec.json` in, `progress.json` while it runs, `result.json` at the end."""
+    """Run the training of a folder: `spec.json` in, `progress.json` on the way, `result.json` at the end."""
     from hawksnest.ml.training import train as run  # numpy, scikit-learn and LightGBM: only here
 
     spec = msgspec.json.decode((folder / files.SPEC).read_bytes(), type=files.TrainingSpec)
     with _alone(folder / "lock"):
-        outcome = run(spec, _reporter(folder), _journal(spec))
+        outcome = run(spec, _reporter(folder), lambda: _journal(spec))
         files.write(folder / files.RESULT, outcome)
 
 
-def _journal(spec: files.TrainingSpec):  # type: ignore[no-untyped-def]
-    return None
+def _journal(spec: files.TrainingSpec) -> Iterator[tuple[int, Record]]:
+    """The journal of the data folder, read beside the server that writes it."""
+    assert isinstance(spec.source, files.IngestedEvents)
+    return replay_journal(Path(spec.source.data) / "journal")
 
 
 def _reporter(folder: Path) -> Callable[[float, str], None]:

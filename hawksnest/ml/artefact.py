@@ -5,7 +5,6 @@ An artefact is a folder with `model.txt` (LightGBM's text format), `plan.json`, 
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def save(
     _write(scratch / PLAN, plan.to_json())
     _write(scratch / CALIBRATION, calibration.to_json())
     _write(scratch / CARD, {"format": FORMAT, **card})
-    os.replace(scratch, folder)
+    scratch.replace(folder)
 
 
 def load(folder: Path) -> ServedModel:

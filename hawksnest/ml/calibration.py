@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # (false-positive rate, score), from the rarest down. Straight lines in between.
 SCALE: tuple[tuple[float, float], ...] = (
@@ -29,7 +30,7 @@ _TAIL_HALVINGS = 12  # beyond the highest legitimate event, the curve goes on un
 
 def scale(rate: float) -> float:
     """The score (0–1000, not rounded) that stands for a false-positive rate (0–1)."""
-    for (low_rate, high_score), (high_rate, low_score) in zip(SCALE, SCALE[1:], strict=False):
+    for (low_rate, high_score), (high_rate, low_score) in pairwise(SCALE):
         if rate <= high_rate:
             share = (rate - low_rate) / (high_rate - low_rate)
             return high_score + share * (low_score - high_score)
@@ -60,8 +61,8 @@ class Calibration:
     def fit(cls, legit: Sequence[float]) -> "Calibration":
         """From the raw scores of held-out legitimate events (at least one).
 
-        Equal raw scores share the rate of their whole group. Above the highest one the rate is carried on along
-        an exponential tail, so that scores near 1000 exist even where few events were held out.
+        Equal raw scores share the rate of their whole group. Above the highest one the rate is carried on
+        along an exponential tail, so that scores near 1000 exist even where few events were held out.
         """
         ordered = sorted(legit)
         count = len(ordered)
@@ -85,7 +86,7 @@ class Calibration:
     def from_json(cls, data: dict[str, list[float]]) -> "Calibration":
         """Raises ValueError when the curve is not monotone."""
         raws, scores = tuple(data["raws"]), tuple(data["scores"])
-        rising = all(low < high for low, high in zip(raws, raws[1:], strict=False))
+        rising = all(low < high for low, high in pairwise(raws))
         if len(raws) != len(scores) or not raws or not rising or list(scores) != sorted(scores):
             raise ValueError("The calibration curve is not monotone.")
         return cls(raws, scores)

@@ -6,7 +6,7 @@ each event arrived, the same way as a decision does.
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -110,7 +110,8 @@ def _read_rows(spec: TrainingSpec, dataset: Dataset, stream: BinaryIO, report: R
     if absent:
         raise report.stop(
             "The file lacks columns.",
-            f"The header must name EVENT_TIMESTAMP, EVENT_LABEL and all model variables; missing: {', '.join(absent)}.",
+            "The header must name EVENT_TIMESTAMP, EVENT_LABEL and all model variables; "
+            f"missing: {', '.join(absent)}.",
         )
     time_place, label_place, *places = (header.index(name) for name in wanted)
     label_of = LabelMap(spec)

@@ -42,7 +42,8 @@ def auc_range(fraud: Flags, scores: Floats, seed: int) -> tuple[float, float]:
 
 def _drawn(values: NDArray[np.intp], noise: bytes) -> NDArray[np.intp]:
     """As many values as there are, drawn with replacement; `noise`: four random bytes for each."""
-    return values[np.frombuffer(noise, dtype="<u4") % len(values)]
+    places: NDArray[np.intp] = np.frombuffer(noise, dtype="<u4").astype(np.intp) % len(values)
+    return values[places]
 
 
 def data_points(fraud: Flags, scores: Floats) -> list[dict[str, float]]:

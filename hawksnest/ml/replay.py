@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawksnest.kernel.features import FeaturePlan
-from hawksnest.kernel.windows import EntityStates, Footprint
+from hawksnest.kernel.windows import EntityStates, Footprint, footprint
 from hawksnest.ml.dataset import REPORT_EVERY, Dataset, LabelMap, Tell, check_rows, columns_of
 from hawksnest.ml.spec import IngestedEvents, TrainingSpec
 from hawksnest.ml.validation import Report
@@ -57,7 +57,7 @@ class History:
             if not source.start_ms <= event.event_at_ms <= source.end_ms:
                 continue
             dataset.add(event.event_at_ms, label_of(self._latest[event.key.event_id].label), event.given)
-            dataset.entities.append(_entity(event))
+            dataset.entities.append(mark_of(event).entity_id)
             if len(dataset.times) % REPORT_EVERY == 0:
                 tell(0.0, f"read {len(dataset.times):,} events")
                 check_rows(dataset, report)
@@ -86,7 +86,7 @@ class History:
                 states.revert(previous)
             if event is None:
                 continue
-            mark = footprint(event)
+            mark = mark_of(event)
             if counted and source.start_ms <= event.event_at_ms <= source.end_ms:
                 if wanted[row]:
                     made[place] = plan.vector(dataset.model_values(row), states.read(mark), event.event_at_ms)
@@ -109,7 +109,8 @@ class History:
                 if self._ours(record.key) and (known := latest.get(record.key.event_id)):
                     latest[record.key.event_id] = known._replace(label=record.label)
             elif isinstance(record, EventDeleted):
-                if self._ours(record.key) and latest.pop(record.key.event_id, None):
+                if self._ours(record.key) and record.key.event_id in latest:
+                    del latest[record.key.event_id]
                     self._repeated.add(record.key.event_id)
             elif (isinstance(record, EventSent) or record.stored) and self._ours(record.event.key):
                 event_id = record.event.key.event_id
@@ -147,27 +148,18 @@ class History:
 
     def _ours(self, key: EventKey) -> bool:
         spec = self._spec
-        return (
-            key.event_type == spec.event_type and key.account == spec.account and key.region == spec.region
-        )
+        return key.event_type == spec.event_type and key.account == spec.account and key.region == spec.region
 
 
-def footprint(event: StoredEvent) -> Footprint:
+def mark_of(event: StoredEvent) -> Footprint:
     """What a stored event leaves in the entity states."""
-    return Footprint(
-        account=event.key.account,
-        region=event.key.region,
-        event_type=event.key.event_type,
-        entity_type=event.entity_type,
-        entity_id=_entity(event),
-        event_at_ms=event.event_at_ms,
-        amount=event.amount,
-        identities=tuple(event.identities),
+    key = event.key
+    return footprint(
+        key.tenant,
+        key.event_type,
+        event.entity_type,
+        event.entity_id,
+        event.event_at_ms,
+        event.amount,
+        event.identities,
     )
-
-
-def _entity(event: StoredEvent) -> str | None:
-    """The entity's id; `unknown` in any case means no entity."""
-    return None if event.entity_id.lower() == "unknown" else event.entity_id
-
-

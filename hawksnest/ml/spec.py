@@ -26,7 +26,7 @@ class TrainingVariable(msgspec.Struct, frozen=True):
 
 
 class ExternalEvents(msgspec.Struct, frozen=True, tag="EXTERNAL_EVENTS"):
-    """A CSV file: `s3://bucket/key`, from the S3 endpoint or (when that is empty) from the folder `buckets`."""
+    """A CSV file: `s3://bucket/key` of the S3 endpoint or, when that is empty, of the folder `buckets`."""
 
     uri: str
     buckets: str
@@ -64,7 +64,7 @@ class TrainingSpec(msgspec.Struct, frozen=True):
 
 
 class TrainingOutcome(msgspec.Struct, frozen=True):
-    """`result`: `trainingResult` and `trainingResultV2` as the wire has them. `reason`: why there is no model."""
+    """`result`: `trainingResult` and `trainingResultV2` in wire shape. `reason`: why there is no model."""
 
     ok: bool
     result: dict[str, Any]

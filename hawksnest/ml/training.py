@@ -19,7 +19,7 @@ from hawksnest import __version__
 from hawksnest.kernel.features import FeaturePlan
 from hawksnest.ml import artefact, trees
 from hawksnest.ml.calibration import Calibration
-from hawksnest.ml.dataset import FRAUD, LEGIT, UNLABELED, Dataset, Tell, read_csv, weights_of
+from hawksnest.ml.dataset import FRAUD, UNLABELED, Dataset, Tell, read_csv, weights_of
 from hawksnest.ml.metrics import auc, metrics
 from hawksnest.ml.replay import History, Journal
 from hawksnest.ml.spec import (
@@ -134,7 +134,11 @@ def _checked(spec: TrainingSpec, dataset: Dataset, messages: Report) -> _Split:
     if spec.model_type == "TRANSACTION_FRAUD_INSIGHTS":
         entities = [dataset.entities[row] for row in learned.tolist()]
         groups = [
-            {entity for entity, row in zip(entities, learned.tolist(), strict=True) if entity and fraud[row] == kind}
+            {
+                entity
+                for entity, row in zip(entities, learned.tolist(), strict=True)
+                if entity and fraud[row] == kind
+            }
             for kind in (True, False)
         ]
         check_entities(len(groups[0]), len(groups[1]), len(groups[0] | groups[1]), messages)
@@ -160,7 +164,7 @@ def _split(
     order = np.argsort(times, kind="stable")
     order = order[weights[order] > 0]
     measures = np.ones(len(order), bool) if treatment != "AUTO" else labels[order] != UNLABELED
-    held_count = int(round(HELD_OUT * int(measures.sum())))
+    held_count = round(HELD_OUT * int(measures.sum()))
     border = order.size - int(np.searchsorted(np.cumsum(measures[::-1]), held_count)) - 1
     newest = np.arange(order.size) >= border
     return _Split(order[~newest], order[newest & measures], fraud, weights)
@@ -172,7 +176,9 @@ def _features(
     """The plan, fitted on the older events, and vectors of all rows (NaN for rows nobody uses)."""
     aggregates = spec.model_type == "TRANSACTION_FRAUD_INSIGHTS"
     rows = np.sort(split.train).tolist()
-    plan = FeaturePlan.fit(dataset.specs(), [dataset.model_values(row) for row in rows], aggregates=aggregates)
+    plan = FeaturePlan.fit(
+        dataset.specs(), [dataset.model_values(row) for row in rows], aggregates=aggregates
+    )
     used = np.zeros(len(dataset.times), bool)
     used[split.train] = used[split.held] = True
     vectors = np.full((len(used), len(plan.names)), np.nan)
@@ -198,7 +204,7 @@ def _search(
 ) -> tuple[trees.Shape, int, list[dict[str, Any]]]:
     """The shape that ranks the newer part of the training events best, and how many trees to grow on all."""
     total = len(table.fraud)
-    border = total - int(round(SEARCH_HELD_OUT * total))
+    border = total - round(SEARCH_HELD_OUT * total)
     older, newer = table.part(slice(None, border)), table.part(slice(border, None))
     shapes = trees.candidates(total, int(table.fraud.sum()))
     if not 0 < newer.fraud.sum() < len(newer.fraud) or not 0 < older.fraud.sum() < border:
@@ -218,9 +224,7 @@ def _search(
     return shape, max(trees.ROUNDS_MIN, round(rounds * total / border)), trials
 
 
-def _importance(
-    dataset: Dataset, plan: FeaturePlan, booster: Any, vectors: Floats
-) -> list[dict[str, Any]]:
+def _importance(dataset: Dataset, plan: FeaturePlan, booster: Any, vectors: Floats) -> list[dict[str, Any]]:
     """Mean absolute SHAP value in log-odds, summed over the features of each variable, largest first."""
     step = max(1, len(vectors) // EXPLAINED_MAX)
     mean = np.abs(trees.contributions(booster, vectors[::step])).mean(axis=0)

@@ -16,6 +16,7 @@ import lightgbm  # noqa: E402  needs the OpenMP runtime that the line above prov
 VERSION: str = lightgbm.__version__
 
 ROUNDS_MAX = 600
+CELLS_PER_THREAD = 1_000_000  # rows x features: with fewer, a second thread costs more than it brings
 STOP_AFTER = 40  # rounds without a better loss on the newer events
 ROUNDS_MIN = 20
 
@@ -94,7 +95,7 @@ def search_rounds(older: Table, newer: Table, shape: Shape, seed: int, threads: 
     """The number of trees that does best on the newer events, and the raw scores these get."""
     train = _dataset(older)
     booster = lightgbm.train(
-        parameters(shape, seed, threads),
+        parameters(shape, seed, _threads(older, threads)),
         train,
         ROUNDS_MAX,
         valid_sets=[_dataset(newer, train)],
@@ -106,7 +107,7 @@ def search_rounds(older: Table, newer: Table, shape: Shape, seed: int, threads: 
 
 def grow(table: Table, shape: Shape, rounds: int, seed: int, threads: int) -> lightgbm.Booster:
     """A model of exactly `rounds` trees."""
-    return lightgbm.train(parameters(shape, seed, threads), _dataset(table), rounds)
+    return lightgbm.train(parameters(shape, seed, _threads(table, threads)), _dataset(table), rounds)
 
 
 def raw_scores(booster: lightgbm.Booster, vectors: Floats, rounds: int | None = None) -> Floats:
@@ -127,6 +128,10 @@ def text(booster: lightgbm.Booster) -> str:
 def described(shape: Shape, rounds: int) -> dict[str, Any]:
     """For the model's card."""
     return {**asdict(shape), "trees": rounds}
+
+
+def _threads(table: Table, threads: int) -> int:
+    return max(1, min(threads, table.vectors.size // CELLS_PER_THREAD))
 
 
 def _dataset(table: Table, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:

@@ -127,8 +127,8 @@ class Column:
                 name,
                 "MISSING_VALUES",
                 "Variable has too many missing values.",
-                f"{self.missing} of {self.rows} values of {name} are missing (at most {missing_max:.0%} may be); "
-                "the variable was left out.",
+                f"{self.missing} of {self.rows} values of {name} are missing (at most {missing_max:.0%} may "
+                "be); the variable was left out.",
             )
             return False
         distinct_min = DISTINCT_MIN_ADDRESS if address else DISTINCT_MIN
@@ -246,8 +246,8 @@ def check_split(older: tuple[int, int], newest: tuple[int, int], report: Report)
         report.file_level(
             "ERROR",
             "The fraud distribution across time is unacceptably fluctuant. Cannot split dataset properly.",
-            f"The older part has {older[0]} fraudulent and {older[1]} legitimate events, the newest part (held "
-            f"out to measure the model) {newest[0]} and {newest[1]}.",
+            f"The older part has {older[0]} fraudulent and {older[1]} legitimate events, the newest part "
+            f"(held out to measure the model) {newest[0]} and {newest[1]}.",
         )
 
 
