@@ -93,6 +93,11 @@ class SegmentLog:
         """Everything up to here survives a crash."""
         return self._durable_seq
 
+    @property
+    def failed(self) -> bool:
+        """Has a write failed (or the log been closed)? Then nothing can be appended."""
+        return self._failure is not None
+
     def append(self, payload: bytes) -> int:
         """Buffer a record; returns its sequence.
 

@@ -55,8 +55,8 @@ class Index:
                 self.seqs.append(seq)
 
     def floor(self, seq: int) -> tuple[int, int]:
-        """The nearest known (sequence, offset) at or before `seq`."""
-        at = bisect_right(self.seqs, seq) - 1
+        """The nearest known (sequence, offset) at or before `seq`; the first when it is older than all."""
+        at = max(bisect_right(self.seqs, seq) - 1, 0)
         return self.seqs[at], self.offsets[at]
 
     def save(self, path: Path) -> None:

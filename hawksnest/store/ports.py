@@ -60,7 +60,7 @@ class PredictionQuery:
 class EventStatistics(NamedTuple):
     """`size_bytes` is the size of the variables as stored."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     size_bytes: int
     first_ms: int | None
     last_ms: int | None
@@ -98,9 +98,9 @@ class Ledger(Protocol):
 
     def prediction(self, key: EventKey, predicted_at_ms: int) -> Predicted | None: ...
 
-    def predictions(self, tenant: Tenant, query: PredictionQuery, limit: int, before: str = "") -> tuple[
-        Sequence[Predicted], str
-    ]:
+    def predictions(
+        self, tenant: Tenant, query: PredictionQuery, limit: int, before: str = ""
+    ) -> tuple[Sequence[Predicted], str]:
         """Newest first; the second value is an opaque mark for the next page, "" on the last."""
 
     def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics: ...

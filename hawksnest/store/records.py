@@ -1,7 +1,8 @@
 """What the journal holds: one record per fact, complete enough to replay the decision exactly.
 
 Encoded with msgpack as tagged arrays (no member names on disk). Members are only ever appended, with a
-default, so that an old journal stays readable.
+default, so that an old journal stays readable. `replaces` is written by the ledger: the sequence of the
+stored form that this record takes the place of (0: none), so that a replay needs no memory of event ids.
 """
 
 import msgspec
@@ -57,6 +58,7 @@ class EventSent(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """SendEvent: an event was stored without a prediction."""
 
     event: StoredEvent
+    replaces: int = 0
 
 
 class Predicted(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -74,6 +76,7 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True, tag=2):
     results: list[tuple[str, list[str]]]  # matched rules with their outcomes, as answered
     list_revisions: dict[str, int]
     revision: int  # catalogue revision the snapshot was made of
+    replaces: int = 0
 
 
 class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -91,6 +94,7 @@ class EventDeleted(msgspec.Struct, frozen=True, array_like=True, tag=4):
     key: EventKey
     history: bool
     seen_at_ms: int
+    replaces: int = 0
 
 
 Record = EventSent | Predicted | Labelled | EventDeleted

@@ -1,0 +1,239 @@
+"""Journal, event index and projections behind one door: `ports.Ledger` on files."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from hawksnest.catalog import Tenant
+from hawksnest.errors import Transient, invalid
+from hawksnest.log import LogFailed
+from hawksnest.store.event_index import Entry, advance, key_of
+from hawksnest.store.journal import Journal
+from hawksnest.store.ports import EventStatistics, Known, PredictionQuery
+from hawksnest.store.projections import Projections
+from hawksnest.store.records import EventKey, EventSent, Labelled, Predicted, Record, StoredEvent
+from hawksnest.store.sqlite import Database
+
+COMMIT_TIMEOUT_S = 5.0
+LAG_MAX = 1_000_000  # records between journal and projections; beyond that appending waits for them
+TICK_S = 0.2
+LINGER_S = 0.02  # a batch of projections gathers this long
+RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class JournalLedger:
+    """One journal with what follows it. Safe to call from several threads; see `ports.Ledger`."""
+
+    def __init__(self, database: Database, journal: Journal) -> None:
+        """Open, and bring the projections up to date. Raises Transient."""
+        self.journal = journal
+        self.projections = Projections(database, journal)
+        self._index = self.projections.index
+        self._turn = threading.RLock()
+        self._last: tuple[int, EventKey | None, Entry | None] = (0, None, None)  # what `known` saw last
+        self._durable = threading.Condition()
+        self._waiting = 0
+        self._committer: Callable[[], None] | None = None
+        self._committer_thread = 0
+        self._follower: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._idle = False
+        self.projections.catch_up(journal.log.durable_seq)
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """The lock that makes read-decide-append atomic; re-entrant."""
+        return self._turn
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence of the newest appended record, 0 if none."""
+        return self.journal.log.last_seq
+
+    @property
+    def durable_seq(self) -> int:
+        """Everything up to here is on disk."""
+        return self.journal.log.durable_seq
+
+    def append(self, record: Record) -> int:
+        """Sequence number of the record; the caller holds the turn.
+
+        Raises StorageFull, and Transient when the projections are LAG_MAX records behind; then nothing was
+        appended.
+        """
+        log = self.journal.log
+        if log.last_seq - self.projections.seq > LAG_MAX:
+            raise Transient(f"More than {LAG_MAX:,} records wait to be indexed; try again.")
+        key = key_of(record)
+        seq, looked_up, entry = self._last
+        old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
+        stays = isinstance(record, Labelled) or (isinstance(record, Predicted) and not record.stored)
+        if old is not None and old.stored_seq and not stays:
+            record = msgspec.structs.replace(record, replaces=old.stored_seq)
+        seq = self.journal.append(record)
+        self._index.appended(key, seq, advance(old, seq, record))
+        return seq
+
+    def flush(self) -> int:
+        """Write and sync everything appended so far; returns the durable sequence. Raises LogFailed."""
+        try:
+            durable = self.journal.log.flush()
+        finally:
+            if self._waiting:
+                with self._durable:
+                    self._durable.notify_all()
+        if self._idle:
+            self._news.set()
+        return durable
+
+    def set_committer(self, wake: Callable[[], None] | None) -> None:
+        """From now on the calling thread flushes for everybody; `wake`, callable from any thread, asks it to.
+
+        None: everybody flushes alone again.
+        """
+        self._committer_thread = threading.get_ident()
+        self._committer = wake
+
+    def commit(self, seq: int) -> None:
+        """Return once `seq` is durable. Raises Transient after COMMIT_TIMEOUT_S, LogFailed when it fails."""
+        log = self.journal.log
+        if log.durable_seq >= seq:
+            return
+        wake = self._committer
+        if wake is None or self._committer_thread == threading.get_ident():
+            self.flush()
+            return
+        with self._durable:
+            self._waiting += 1
+            try:
+                wake()
+                self._durable.wait_for(lambda: log.durable_seq >= seq or log.failed, COMMIT_TIMEOUT_S)
+            finally:
+                self._waiting -= 1
+        if log.durable_seq < seq:
+            if log.failed:
+                raise LogFailed("the journal could not be written")
+            raise Transient(f"The journal was not synced within {COMMIT_TIMEOUT_S:.0f} s.")
+
+    def known(self, key: EventKey) -> Known | None:
+        """The newest that is known of an event id, durable or not."""
+        seq = self.journal.log.last_seq
+        entry = self._index.entry(key)
+        self._last = (seq, key, entry)  # `append` usually follows, about the same event id
+        return entry.known() if entry is not None else None
+
+    def event(self, key: EventKey) -> StoredEvent | None:
+        """The newest stored form with its current label."""
+        entry = self._index.entry(key)
+        if entry is None or not entry.stored_seq:
+            return None
+        record = self.journal.get(entry.stored_seq)
+        assert isinstance(record, EventSent | Predicted)
+        return msgspec.structs.replace(record.event, label=entry.label, labelled_at=entry.labelled_at)
+
+    def prediction(self, key: EventKey, predicted_at_ms: int) -> Predicted | None:
+        """The prediction of an event id made at that instant."""
+        entry = self._index.entry(key)
+        if entry is None or not entry.decision_seq:
+            return None
+        seq = entry.decision_seq
+        if entry.predicted_at_ms != predicted_at_ms:
+            self.catch_up()
+            seq = self.projections.prediction(seq, predicted_at_ms)
+        return self._predicted(seq) if seq else None
+
+    def predictions(
+        self, tenant: Tenant, query: PredictionQuery, limit: int, before: str = ""
+    ) -> tuple[Sequence[Predicted], str]:
+        """Newest first; the second value is an opaque mark for the next page, "" on the last.
+
+        Raises ValidationException for a mark that this ledger has not given.
+        """
+        mark = _mark(before) if before else None
+        self.catch_up()
+        found = self.projections.predictions(tenant, query, limit + 1, mark)
+        following = f"{found[limit - 1][0]:x}.{found[limit - 1][1]:x}" if len(found) > limit > 0 else ""
+        return [self._predicted(seq) for _, seq in found[:limit]], following
+
+    def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics:
+        """Of the stored events of a type."""
+        self.catch_up()
+        return self.projections.statistics(tenant, event_type)
+
+    def label_in_use(self, tenant: Tenant, label: str) -> bool:
+        """Does any stored event carry the label?"""
+        self.catch_up()
+        return self.projections.label_in_use(tenant, label)
+
+    def replay(self, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """Every durable record with a sequence above `after`, in order."""
+        return self.journal.read(after)
+
+    def catch_up(self) -> None:
+        """Make everything appended so far durable and projected. Raises Transient and LogFailed."""
+        seq = self.journal.log.last_seq
+        self.commit(seq)
+        self.projections.catch_up(seq)
+
+    def follow(self, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Keep the projections up to date from a thread of our own; it calls `on_tick` now and then."""
+        assert self._follower is None
+        self._follower = threading.Thread(
+            target=self._follow, args=(on_tick,), name="hawksnest-projections", daemon=True
+        )
+        self._follower.start()
+
+    def close(self) -> None:
+        """Flush, project, stop the thread and release the files (not the database)."""
+        self._stopping.set()
+        self._news.set()
+        if self._follower is not None:
+            self._follower.join()
+        try:
+            if not self.journal.log.failed:
+                self.projections.catch_up(self.flush())
+                self.projections.close()
+        except Transient as error:  # the next start catches up
+            _log.warning("projections were left behind: %s", error)
+        finally:
+            self.journal.close()
+
+    def _predicted(self, seq: int) -> Predicted:
+        record = self.journal.get(seq)
+        assert isinstance(record, Predicted)
+        return record
+
+    def _follow(self, on_tick: Callable[[], None]) -> None:
+        failing = False
+        while not self._stopping.is_set():
+            self._idle = True
+            if self.durable_seq <= self.projections.seq:
+                self._news.wait(TICK_S)
+            self._idle = False
+            self._news.clear()
+            self._stopping.wait(LINGER_S)
+            try:
+                self.projections.catch_up(self.durable_seq)
+                self.journal.log.prepare()
+                on_tick()
+                failing = False
+            except Transient as error:
+                if not failing:
+                    _log.warning("projections wait: %s", error)
+                failing = True
+                self._stopping.wait(RETRY_S)
+
+
+def _mark(text: str) -> tuple[int, int]:
+    """The place that a page's mark stands for."""
+    try:
+        at_ms, seq = (int(part, 16) for part in text.split("."))
+    except ValueError:
+        raise invalid("The page token is not valid.") from None
+    return at_ms, seq
