@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from hawksnest.kernel.events import Value
-from hawksnest.kernel.lang import CheckedRule, compile_rules
+from hawksnest.kernel.lang import CheckedRule, Fault, compile_rules
 
 NOT_EVALUATED: Final = 0
 NOT_MATCHED: Final = 1
@@ -13,6 +13,7 @@ MATCHED: Final = 2
 FAILED: Final = 3
 
 _MODES: Final = ("FIRST_MATCHED", "ALL_MATCHED")
+_MAX_KNOWN: Final = 256
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class DecisionRule:
     checked: CheckedRule
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What the rules said about one event.
 
     `trace` has one entry a rule, in the detector version's order: id, version, state (0 not evaluated, 1 not
@@ -38,38 +38,37 @@ class Decision:
 
 
 class Decider:
-    """The compiled rules of a detector version; immutable."""
+    """The compiled rules of a detector version; safe to share between threads."""
 
     def __init__(self, rules: Sequence[DecisionRule], execution_mode: str) -> None:
         assert execution_mode in _MODES, "unknown rule execution mode"
         self._rules = tuple(rules)
-        self._evaluate = compile_rules(
-            [rule.checked for rule in rules], first_matched=execution_mode == "FIRST_MATCHED"
-        ).evaluate
-        # Entries are made once: a decision only picks them.
-        self._entries = tuple(
-            tuple(
-                (rule.rule_id, rule.rule_version, state, "")
-                for state in (NOT_EVALUATED, NOT_MATCHED, MATCHED)
-            )
-            for rule in rules
-        )
+        checked = [rule.checked for rule in self._rules]
+        self._evaluate = compile_rules(checked, first_matched=execution_mode == "FIRST_MATCHED").evaluate
+        # Few combinations of states occur in practice: copying a known decision is cheaper than making it.
+        self._known: dict[tuple[int | Fault, ...], Decision] = {}
 
     def decide(
         self, values: Mapping[str, Value], lists: Mapping[str, frozenset[str]], now_ms: int
     ) -> Decision:
         """Evaluate the rules on typed values, normalised lists and one instant. Total: never raises.
 
-        A rule that fails counts as not matched; its trace says why.
+        A rule that fails counts as not matched; its trace says why. The caller owns the lists it gets.
         """
-        states = self._evaluate(values, lists, now_ms)
+        states = tuple(self._evaluate(values, lists, now_ms))
+        known = self._known.get(states)
+        if known is None:
+            known = self._decision(states)
+            if len(self._known) < _MAX_KNOWN:
+                self._known[states] = known
+        return Decision(known.trace.copy(), [(rule, outcomes.copy()) for rule, outcomes in known.results])
+
+    def _decision(self, states: tuple[int | Fault, ...]) -> Decision:
         trace: list[tuple[str, str, int, str]] = []
         results: list[tuple[str, list[str]]] = []
-        for state, entries, rule in zip(states, self._entries, self._rules, strict=True):
-            if isinstance(state, int):
-                trace.append(entries[state])
-                if state == MATCHED:
-                    results.append((rule.rule_id, list(rule.outcomes)))
-            else:
-                trace.append((rule.rule_id, rule.rule_version, FAILED, state.text))
+        for rule, state in zip(self._rules, states, strict=True):
+            number, text = (state, "") if isinstance(state, int) else state
+            trace.append((rule.rule_id, rule.rule_version, number, text))
+            if number == MATCHED:
+                results.append((rule.rule_id, list(rule.outcomes)))
         return Decision(trace, results)
