@@ -207,7 +207,9 @@ class Resolved(NamedTuple):
     rule_values: dict[str, Value]  # defaults filled in; an explicit null is None
     model_values: dict[str, Value]  # None for absent and null alike
     amount: float | None  # the first PRICE variable that was sent as a number
-    identities: list[tuple[str, str]]  # (variable type, normalised value), in the order of the specs
+    identities: list[
+        tuple[str, str]
+    ]  # (variable type, normalised value), each once, in the order of the specs
 
 
 class EventSchema:
@@ -259,12 +261,12 @@ class EventSchema:
                     rule_values[name] = model_values[name] = converter(text)
                 except ValueError:
                     raise ValueFault(name, text, self._data_type(name)) from None
-        identities = []
+        identities: list[tuple[str, str]] = []
         for name, variable_type in self._identity_sources:
             text = given.get(name)
             if text is not None:
                 value = identity_value(variable_type, text)
-                if value is not None:
+                if value is not None and (variable_type, value) not in identities:
                     identities.append((variable_type, value))
         return Resolved(rule_values, model_values, self._amount(model_values), identities)
 

@@ -1,7 +1,7 @@
 """Velocity: what an event's entity and identities did before it. The contract is docs/windows.md.
 
 One `EntityStates` serves, trains and replays: read the event, decide, fold the event. Windows are
-(at − w, at] over what has been folded, sums are exact integers, so the order of arrival never changes a total.
+(at − w, at] over what has been folded; sums are exact integers, so the order of arrival changes no total.
 """
 
 from hawksnest.kernel.windows.footprint import Footprint, footprint
