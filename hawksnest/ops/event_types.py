@@ -7,7 +7,7 @@ from hawksnest.catalog import EntityType, EventType, Label, Resource, Tenant, Va
 from hawksnest.errors import invalid
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described, missing
-from hawksnest.ops.references import event_type_user, in_use
+from hawksnest.ops.references import event_type_user, in_use, stored_event_type_user
 from hawksnest.world import iso_ms, iso_s
 
 
@@ -93,10 +93,11 @@ def get_event_types(app: App, call: Call, request: Request) -> Response:
 
 def delete_event_type(app: App, call: Call, request: Request) -> Response:
     """Delete an event type that no detector or model uses and that has no stored events."""
+    stored = stored_event_type_user(app, call.tenant, request["name"])
     with change(app, call):
         known = app.catalog.get(call.tenant, EventType, request["name"])
         if known is not None:
-            user = event_type_user(app, call.tenant, known.name)
+            user = event_type_user(app, call.tenant, known.name) or stored
             if user is not None:
                 raise in_use(known, user)
             remove(app, call, known)

@@ -7,7 +7,7 @@ from hawksnest.app import App, Call, Operation, Request, Response
 from hawksnest.catalog import EntityType, Label, Outcome, Tenant
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described
-from hawksnest.ops.references import entity_type_user, in_use, label_user, outcome_user
+from hawksnest.ops.references import entity_type_user, in_use, label_user, outcome_user, stored_label_user
 
 Named = Label | EntityType | Outcome
 
@@ -42,11 +42,11 @@ def _put(family: _Family, app: App, call: Call, request: Request) -> Response:
     return {}
 
 
-def _delete(family: _Family, app: App, call: Call, request: Request) -> Response:
+def _delete(family: _Family, app: App, call: Call, request: Request, stored: str | None = None) -> Response:
     with change(app, call):
         known = app.catalog.get(call.tenant, family.kind, request["name"])
         if known is not None:
-            user = family.user(app, call.tenant, known.name)
+            user = family.user(app, call.tenant, known.name) or stored
             if user is not None:
                 raise in_use(known, user)
             remove(app, call, known)
@@ -65,7 +65,8 @@ def get_labels(app: App, call: Call, request: Request) -> Response:
 
 def delete_label(app: App, call: Call, request: Request) -> Response:
     """Delete a label that no event type has and no stored event carries."""
-    return _delete(_LABEL, app, call, request)
+    stored = stored_label_user(app, call.tenant, request["name"])
+    return _delete(_LABEL, app, call, request, stored)
 
 
 def put_entity_type(app: App, call: Call, request: Request) -> Response:

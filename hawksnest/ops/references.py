@@ -1,4 +1,7 @@
-"""Who uses what: the deletion matrix. Each function names the first user of a resource, or gives None."""
+"""Who uses what: the deletion matrix. Each function names the first user of a resource, or gives None.
+
+Those named `stored_…` ask the ledger, which may have to write first: call them before the transaction.
+"""
 
 from hawksnest.app import App
 from hawksnest.catalog import (
@@ -59,10 +62,15 @@ def shares_score(app: App, tenant: Tenant, model: Model) -> bool:
 
 
 def label_user(app: App, tenant: Tenant, name: str) -> str | None:
-    """An event type, or a stored event that carries the label."""
+    """An event type."""
     for event_type in app.catalog.list(tenant, EventType):
         if name in event_type.labels:
             return f"event type {event_type.name}"
+    return None
+
+
+def stored_label_user(app: App, tenant: Tenant, name: str) -> str | None:
+    """A stored event that carries the label."""
     return "a stored event" if app.ledger.label_in_use(tenant, name) else None
 
 
@@ -85,13 +93,18 @@ def list_user(app: App, tenant: Tenant, name: str) -> str | None:
 
 
 def event_type_user(app: App, tenant: Tenant, name: str) -> str | None:
-    """A detector, a model, or a stored event."""
+    """A detector or a model."""
     for detector in app.catalog.list(tenant, Detector):
         if detector.event_type == name:
             return f"detector {detector.detector_id}"
     for model in app.catalog.list(tenant, Model):
         if model.event_type == name:
             return f"model {model.model_id}"
+    return None
+
+
+def stored_event_type_user(app: App, tenant: Tenant, name: str) -> str | None:
+    """Stored events of the type."""
     count = app.ledger.statistics(tenant, name).count
     return f"{count} stored event{'s' if count > 1 else ''}" if count else None
 
