@@ -29,12 +29,6 @@ def create_folder(path: Path, world: World) -> None:
         path.mkdir(parents=True, exist_ok=True)
         if mark.exists():
             _check_format(path, mark)
-        elif any(path.iterdir()):
-            if not (path / "lock").exists():
-                raise UsageError(
-                    f"{path} holds other files and no Hawksnest data; name an empty or new folder."
-                )
-            _write_format(mark, world)
         else:
             _write_format(mark, world)
         for name in FOLDERS:

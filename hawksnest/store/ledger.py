@@ -62,7 +62,7 @@ class JournalLedger:
         return self.journal.log.durable_seq
 
     def append(self, record: Record) -> int:
-        """Sequence number of the record; the caller holds the turn.
+        """Sequence number of the record.
 
         Raises StorageFull, and Transient when the projections are LAG_MAX records behind; then nothing was
         appended.
@@ -71,14 +71,15 @@ class JournalLedger:
         if log.last_seq - self.projections.seq > LAG_MAX:
             raise Transient(f"More than {LAG_MAX:,} records wait to be indexed; try again.")
         key = key_of(record)
-        seq, looked_up, entry = self._last
-        old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
-        stays = isinstance(record, Labelled) or (isinstance(record, Predicted) and not record.stored)
-        if old is not None and old.stored_seq and not stays:
-            record = msgspec.structs.replace(record, replaces=old.stored_seq)
-        seq = self.journal.append(record)
-        self._index.appended(key, seq, advance(old, seq, record))
-        return seq
+        with self._turn:  # held already by callers that have read what they decide on
+            seq, looked_up, entry = self._last
+            old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
+            stays = isinstance(record, Labelled) or (isinstance(record, Predicted) and not record.stored)
+            if old is not None and old.stored_seq and not stays:
+                record = msgspec.structs.replace(record, replaces=old.stored_seq)
+            seq = self.journal.append(record)
+            self._index.appended(key, seq, advance(old, seq, record))
+            return seq
 
     def flush(self) -> int:
         """Write and sync everything appended so far; returns the durable sequence. Raises LogFailed."""

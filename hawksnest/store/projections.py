@@ -20,6 +20,7 @@ from hawksnest.store.sqlite import Database, Row
 
 VERSION = 1
 BATCH_RECORDS = 256
+CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter
 _AT_MAX = 2**62
 
@@ -107,6 +108,7 @@ class Projections:
         self.index = EventIndex(self._look_up)
         self.seq = 0
         self._filter_seq = 0
+        self._batches = 0  # since the last checkpoint of the database
         self._open()
 
     def catch_up(self, upto: int) -> None:
@@ -115,6 +117,10 @@ class Projections:
             with self._lock:
                 if self.seq < upto:
                     self._apply()
+                    self._batches += 1
+            if self._batches >= CHECKPOINT_BATCHES:
+                self._batches = 0
+                self._database.checkpoint()
 
     def rebuild(self) -> None:
         """Throw the tables away and build them again from the whole journal."""

@@ -25,10 +25,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 5_000
 READERS_MAX = 8
 CACHED_MAX = 50_000
-_CHECKPOINT_PAGES = {
-    True: 10_000,
-    False: 1_000,
-}  # the catalogue leaves checkpoints to the projections' thread
+CACHE_KIB = 4_096  # of each connection
+_CHECKPOINT_PAGES = 10_000  # a catalogue commit does one itself only when nobody else has for long
 _SEPARATOR = "\x01"
 _AFTER_SEPARATOR = "\x02"
 
@@ -67,8 +65,8 @@ class Database:
             "journal_mode=WAL",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             f"synchronous={'FULL' if durable else 'NORMAL'}",
-            f"wal_autocheckpoint={_CHECKPOINT_PAGES[durable]}",
-            "cache_size=-16384",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES if durable else 0}",
+            f"cache_size=-{CACHE_KIB}",
             "temp_store=MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -96,6 +94,10 @@ class Database:
         writer = Writer(self, self.connect(durable))
         self._writers.append(writer)
         return writer
+
+    def checkpoint(self) -> None:
+        """Move what was committed from the write-ahead log into the file, beside readers and writers."""
+        self.query("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Close every connection; nobody may be using them."""

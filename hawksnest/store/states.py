@@ -98,10 +98,9 @@ def load_states(folder: Path, journal: JournalReader, last_seq: int) -> tuple[En
     for leftover in folder.glob("*.tmp"):
         leftover.unlink()
     for seq, path in _checkpoints(folder):
-        states = EntityStates()
         try:
             if seq <= last_seq:
-                states.restore(_read(path, seq))
+                states = EntityStates.restore(_read(path, seq))
                 replay_states(journal, states, seq)
                 return states, seq
             _log.warning("checkpoint %s is ahead of the journal and was removed", path.name)
@@ -125,11 +124,10 @@ def write_checkpoint(data_folder: Path) -> int:
         states, seq = EntityStates(), 0
         for found, path in _checkpoints(folder):
             try:
-                states.restore(_read(path, found))
-                seq = found
+                states, seq = EntityStates.restore(_read(path, found)), found
                 break
-            except ValueError:
-                states = EntityStates()
+            except ValueError:  # the server removes it at its next start
+                continue
         last = replay_states(journal, states, seq)
     finally:
         journal.close()
