@@ -74,8 +74,11 @@ class SegmentLog:
         self._pending: list[_Batch] = []
         self._writing: list[_Batch] = []
         self._retired: list[int] = []
-        self._spare: int | None = None
+        self._spare: tuple[int, Path] | None = None
+        self._spares = 0
         folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in folder.glob("*.tmp"):
+            unfinished.unlink()
         bases = first_seqs(folder)
         base = bases[-1] if bases else 1
         self._adopt(open_segment(folder, base, os.O_RDWR) if bases else self._create(base), base)
@@ -223,7 +226,8 @@ class SegmentLog:
         """
         if self._spare is not None or self._offset < self._size // 2 or self._failure is not None:
             return
-        path = self._folder / "spare.tmp"
+        self._spares += 1  # the name of the one before may be in use by a roll under way
+        path = self._folder / f"spare.{self._spares}.tmp"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -238,7 +242,7 @@ class SegmentLog:
             path.unlink(missing_ok=True)
             return
         with self._lock:
-            self._spare = fd
+            self._spare = fd, path
 
     def close(self) -> None:
         """Flush (unless the log has failed) and release the descriptors."""
@@ -246,11 +250,13 @@ class SegmentLog:
             if self._failure is None:
                 self.flush()
         finally:
-            for fd in (self._fd, self._spare, *self._retired):
-                if fd is not None:
-                    os.close(fd)
+            for fd in (self._fd, *self._retired):
+                os.close(fd)
             self._retired.clear()
-            self._spare = None
+            if self._spare is not None:
+                os.close(self._spare[0])
+                self._spare[1].unlink(missing_ok=True)
+                self._spare = None
             self._failure = "the log is closed"
             self._reader.close()
 
@@ -270,8 +276,8 @@ class SegmentLog:
 
     def _create(self, base: int) -> int:
         """Allocate a segment and give it its name, durably; from the spare one if it is ready."""
-        fd, self._spare = self._spare, None
-        path = self._folder / ("spare.tmp" if fd is not None else f"{base:020d}.{os.getpid()}.tmp")
+        spare, self._spare = self._spare, None
+        fd, path = spare or (None, self._folder / f"{base:020d}.{os.getpid()}.tmp")
         try:
             if fd is None:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
