@@ -5,11 +5,25 @@ done for it (its output is queued), *resumable* when it and everything before it
 only resumable offsets are committed, and only after the outputs are durable.
 """
 
+import fcntl
+import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
 
+import tenacity
+
+from hawksnest.errors import ServiceError, Transient, UsageError
 from hawksnest.stream.ports import StreamRecord
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"})
 
 Place = tuple[int, int]  # partition, offset
 
@@ -68,3 +82,68 @@ class Progress:
         with self._changed:
             self._changed.wait_for(lambda: self._changes > known, timeout_s)
             return self._changes
+
+
+def insist(
+    function: Callable[..., T],
+    *given: object,
+    halt: threading.Event,
+    on_retry: Callable[[], None] | None = None,
+) -> T:
+    """Call until it works or cannot work, waiting longer each time (at most 15 s), without end.
+
+    Passing faults are Transient, throttling, 5xx and what the disk refuses; others are raised. Transient is
+    raised only when `halt` is set.
+    """
+
+    def note(state: tenacity.RetryCallState) -> None:
+        if on_retry is not None:
+            on_retry()
+        fault = state.outcome.exception() if state.outcome is not None else None
+        if state.attempt_number in (1, 5) or state.attempt_number % 20 == 0:
+            name = fault.code if isinstance(fault, ServiceError) else type(fault).__name__
+            _log.warning("%s; trying again (attempt %d failed)", name, state.attempt_number)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_passes),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=15),
+        stop=tenacity.stop_when_event_set(halt),
+        sleep=tenacity.sleep_using_event(halt),
+        before_sleep=note,
+        retry_error_callback=_halted,
+    )(function, *given)
+
+
+def _passes(fault: BaseException) -> bool:
+    if isinstance(fault, ServiceError):
+        return fault.status >= 500 or fault.status == 429 or fault.code in _THROTTLED
+    return isinstance(fault, (Transient, OSError))
+
+
+def _halted(state: tenacity.RetryCallState) -> None:
+    raise Transient("stopped while waiting for the world to recover")
+
+
+def hold_state(folder: Path, name: str, stop: threading.Event, stack: ExitStack) -> bool:
+    """Become the one process that uses this state, waiting for another one to end; False: `stop` came first.
+
+    The lock goes with the process, however it dies.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
+        raise UsageError(f"The state folder {folder} cannot be used: {fault.strerror}.") from None
+    stack.callback(os.close, lock)
+    told = False
+    while not stop.is_set():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                _log.warning("%s is running elsewhere; waiting for it to end", name)
+                told = True
+            stop.wait(0.05)
+        else:
+            return True
+    return False

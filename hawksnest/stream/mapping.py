@@ -68,6 +68,7 @@ class Layout:
     currency: str = ""
     mandatory: tuple[str, ...] = ()
     label: str = ""  # the truth: never sent, goes to a side topic
+    fraud_labels: tuple[str, ...] = ("1", "1.0", "fraud", "true", "yes")  # in lower case
     omit: tuple[str, ...] = ()  # never sent either
     number_rows: bool = False  # the file has no ids: replay numbers its rows
 
@@ -237,6 +238,7 @@ _RECORD_KEYS = (
     "currency",
     "mandatory",
     "label",
+    "fraud_labels",
     "omit",
 )
 
@@ -263,7 +265,9 @@ def _layout(section: Any) -> Layout:
         raise UsageError("[record] must be a table.")
     _known("key of [record]", section, _RECORD_KEYS)
     lists: dict[str, Any] = {
-        name: _columns(name, section[name]) for name in ("mandatory", "omit") if name in section
+        name: _columns(name, section[name])
+        for name in ("mandatory", "omit", "fraud_labels")
+        if name in section
     }
     texts = _texts(
         "record", {name: value for name, value in section.items() if name not in lists}, _RECORD_KEYS
@@ -276,7 +280,7 @@ def _layout(section: Any) -> Layout:
 
 def _columns(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(column, str) for column in value):
-        raise UsageError(f"{name} in [record] must be a list of column names.")
+        raise UsageError(f"{name} in [record] must be a list of texts.")
     return tuple(value)
 
 

@@ -15,13 +15,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-import tenacity
 
 from hawksnest.errors import Poison, ServiceError, Transient
-from hawksnest.stream.consumer import Progress
+from hawksnest.stream.consumer import Progress, hold_state, insist
 from hawksnest.stream.dedupe import SeenIds, TopicIds, digest
 from hawksnest.stream.mapping import Mapping as StreamMapping
 from hawksnest.stream.mapping import Prepared
@@ -32,7 +31,7 @@ from hawksnest.world import RealWorld, World, iso_ms
 _log = logging.getLogger(__name__)
 
 VERSION_HEADER = "x-hawksnest-detector-version-id"
-_THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"})
+T = TypeVar("T")
 _GRACE_S = 1.2  # how long a stop waits for calls that are under way
 
 
@@ -97,6 +96,8 @@ def run_stream(
     for topic in (mapping.input_topic, mapping.output_topic, mapping.dead_letters):
         log.create_topic(topic)
     with ExitStack() as stack:
+        if not hold_state(options.state, options.group, stop, stack):
+            return StreamSummary()
         run = _Run(log, mapping, options, world or RealWorld(), stack)
         lanes = [_Lane(run, client_factory()) for _ in range(options.lanes)]
         committer = threading.Thread(target=run.keep_committing, name="stream-commit", daemon=True)
@@ -217,7 +218,8 @@ class _Run:
         self._buried = self._ids(mapping.dead_letters, _buried_id, 200_000)
         stack.callback(self._buried.close)
         self._recovered = False
-        self._lock = threading.Lock()  # claims and sends go together; counts too
+        self._sending = threading.Lock()  # a claim and its send go together
+        self._count = threading.Lock()  # counts and window
         self._shut = False
         self._window: deque[bool] = deque(maxlen=options.dead_letter_window)
 
@@ -263,24 +265,13 @@ class _Run:
             self.bug = bug
             self.halt.set()
 
-    def insist(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Call until it works or cannot work, waiting longer each time; Transient only when halted."""
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_passes),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=15),
-            stop=tenacity.stop_when_event_set(self.halt),
-            sleep=tenacity.sleep_using_event(self.halt),
-            before_sleep=self._note_retry,
-            retry_error_callback=_halted,
-        )(function, *given)
+    def insist(self, function: Callable[..., T], *given: object) -> T:
+        """Call until it works or cannot work; Transient only when halted."""
+        return insist(function, *given, halt=self.halt, on_retry=self._note_retry)
 
-    def _note_retry(self, state: tenacity.RetryCallState) -> None:
-        fault = state.outcome.exception() if state.outcome is not None else None
-        with self._lock:
+    def _note_retry(self) -> None:
+        with self._count:
             self.counts.retries += 1
-        if state.attempt_number in (1, 5) or state.attempt_number % 20 == 0:
-            name = fault.code if isinstance(fault, ServiceError) else type(fault).__name__
-            _log.warning("%s; trying again (attempt %d failed)", name, state.attempt_number)
 
     def emit(self, record: StreamRecord, prepared: Prepared, value: bytes, skewed: bool) -> None:
         """Send the decision unless the output holds one for this event id."""
@@ -295,7 +286,7 @@ class _Run:
         except Poison as fault:
             self.bury(record, fault)
             return
-        with self._lock:
+        with self._count:
             self.counts.decided += new
             self.counts.repeated += not new
             self.counts.skewed += skewed
@@ -307,7 +298,7 @@ class _Run:
         letter = dead_letter(record, fault, self.world.now_ms())
         identity = digest(record.topic, record.partition, record.offset, iso_ms(record.produced_at_ms))
         self._send(self._buried, identity, self.mapping.dead_letters, letter, record.key)
-        with self._lock:
+        with self._count:
             self.counts.dead_letters += 1
             self._window.append(True)
             dead = sum(self._window)
@@ -320,23 +311,23 @@ class _Run:
             )
 
     def _send(self, ids: TopicIds, identity: bytes, topic: str, value: bytes, key: bytes | None) -> bool:
-        with self._lock:
+        with self._sending:
             if self._shut:
                 raise Transient("the pipeline has ended")
             new = ids.claim(identity)
-        if new:
-            self.insist(self._producer.send, topic, value, key)
-        return new
+            if new:
+                self.insist(self._producer.send, topic, value, key)
+            return new
 
     def give_up(self, sentence: str) -> None:
         """Stop the run for a reason that a person must look at."""
-        with self._lock:
+        with self._count:
             self.counts.stopped_because = self.counts.stopped_because or sentence
         self.halt.set()
 
     def shut(self) -> None:
         """Nothing is sent from now on."""
-        with self._lock:
+        with self._sending:
             self._shut = True
 
     def keep_committing(self) -> None:
@@ -363,13 +354,3 @@ class _Run:
                 saved_s = now_s
             if last:
                 return
-
-
-def _passes(fault: BaseException) -> bool:
-    if isinstance(fault, ServiceError):
-        return fault.status >= 500 or fault.status == 429 or fault.code in _THROTTLED
-    return isinstance(fault, Transient)
-
-
-def _halted(state: tenacity.RetryCallState) -> None:
-    raise Transient("the pipeline was stopped while it waited for the world to recover")
