@@ -10,15 +10,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
-from hawksnest.store.journal import replay_journal
-from hawksnest.store.records import Record
+from hawksnest.store.journal import JournalReader
+from hawksnest.store.states import write_checkpoint
 from hawksnest.world import RealWorld
 
 NICENESS = 10  # decisions come first
@@ -31,30 +31,38 @@ def train(folder: Path) -> None:
     from hawksnest.ml.training import train as run  # numpy, scikit-learn and LightGBM: only here
 
     spec = msgspec.json.decode((folder / files.SPEC).read_bytes(), type=files.TrainingSpec)
-    with _alone(folder / "lock"):
-        outcome = run(spec, _reporter(folder), lambda: _journal(spec))
+    with _alone(folder / "lock"), _journal(spec) as journal:
+        outcome = run(spec, _reporter(folder), journal)
         files.write(folder / files.RESULT, outcome)
 
 
-def _journal(spec: files.TrainingSpec) -> Iterator[tuple[int, Record]]:
-    """The journal of the data folder, read beside the server that writes it."""
-    assert isinstance(spec.source, files.IngestedEvents)
-    return replay_journal(Path(spec.source.data) / "journal")
+def checkpoint(data_folder: Path) -> None:
+    """Write a checkpoint of the entity states of a data folder."""
+    write_checkpoint(data_folder)
+
+
+@contextmanager
+def _journal(spec: files.TrainingSpec) -> Iterator[JournalReader | None]:
+    """The journal, read beside the server that writes it; None for a training that needs none."""
+    if isinstance(spec.source, files.IngestedEvents):
+        with closing(JournalReader.of(Path(spec.source.data) / "journal")) as journal:
+            yield journal
+    else:
+        yield None
 
 
 def _reporter(folder: Path) -> Callable[[float, str], None]:
     """Writes the progress file, at most twice a second."""
     world = RealWorld()
-    written = -PROGRESS_EVERY_S
+    due = world.monotonic_s()
 
     def report(share: float, text: str) -> None:
-        nonlocal written
+        nonlocal due
         now = world.monotonic_s()
-        if now - written >= PROGRESS_EVERY_S:
-            written = now
+        if now >= due:
+            due = now + PROGRESS_EVERY_S
             files.write(folder / files.PROGRESS, files.Progress(round(share, 3), text))
 
-    written = world.monotonic_s() - PROGRESS_EVERY_S
     return report
 
 
@@ -77,7 +85,7 @@ def _end_with_server() -> None:
     threading.Thread(target=watch, name="server-watch", daemon=True).start()
 
 
-COMMANDS: dict[str, Callable[[Path], None]] = {"train": train}
+COMMANDS: dict[str, Callable[[Path], None]] = {"train": train, "checkpoint": checkpoint}
 
 
 def main(arguments: list[str]) -> int:

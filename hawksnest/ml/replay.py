@@ -1,28 +1,19 @@
 """Stored events as they arrived: the journal read again, and entity states as they stood at each arrival."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hawksnest.kernel.features import FeaturePlan
-from hawksnest.kernel.windows import EntityStates, Footprint, footprint
+from hawksnest.kernel.windows import EntityStates, Footprint
 from hawksnest.ml.dataset import REPORT_EVERY, Dataset, LabelMap, Tell, check_rows, columns_of
 from hawksnest.ml.spec import IngestedEvents, TrainingSpec
 from hawksnest.ml.validation import Report
-from hawksnest.store.records import (
-    EventDeleted,
-    EventKey,
-    EventSent,
-    Labelled,
-    Predicted,
-    Record,
-    StoredEvent,
-)
-
-Journal = Callable[[], Iterable[tuple[int, Record]]]
-"""Opens the journal from its beginning: (sequence, record) in order of arrival."""
+from hawksnest.store.journal import EventHead, Head, JournalReader, PredictedHead, SentHead
+from hawksnest.store.records import EventDeleted, EventKey, EventSent, Labelled, Predicted, StoredEvent
+from hawksnest.store.states import footprint
 
 
 class _Latest(NamedTuple):
@@ -39,27 +30,24 @@ class History:
     the newest arrival; deleted events are gone.
     """
 
-    def __init__(self, spec: TrainingSpec, source: IngestedEvents, journal: Journal) -> None:
+    def __init__(self, spec: TrainingSpec, source: IngestedEvents, journal: JournalReader) -> None:
         self._spec = spec
         self._source = source
         self._journal = journal
         self._latest: dict[str, _Latest] = {}
-        self._repeated: set[str] = set()  # ids whose footprint must be taken back once
+        self._replaced: set[str] = set()  # ids whose footprint must be taken back at some time
         self._end = 0
         self._survey()
 
     def dataset(self, report: Report, tell: Tell) -> Dataset:
-        """The events inside the time window, in order of arrival."""
-        source = self._source
+        """The events inside the time window, in order of arrival. Raises Unusable when there is none."""
         dataset = Dataset(columns_of(self._spec))
         label_of = LabelMap(self._spec)
-        for _, event in self._rows():
-            if not source.start_ms <= event.event_at_ms <= source.end_ms:
-                continue
+        for event in self._rows():
             dataset.add(event.event_at_ms, label_of(self._latest[event.key.event_id].label), event.given)
-            dataset.entities.append(mark_of(event).entity_id)
+            dataset.entities.append(footprint(event).entity_id)
             if len(dataset.times) % REPORT_EVERY == 0:
-                tell(0.0, f"read {len(dataset.times):,} events")
+                tell(len(dataset.times) / len(self._latest), f"read {len(dataset.times):,} events")
                 check_rows(dataset, report)
         if not dataset.times:
             raise report.stop(
@@ -75,91 +63,84 @@ class History:
 
         The states see every stored event of the type, inside the window or not, as the server's do.
         """
-        made = np.full((int(wanted.sum()), len(plan.names)), np.nan)
+        made = np.empty((int(wanted.sum()), len(plan.names)))
         states = EntityStates()
-        footprints: dict[str, Footprint] = {}
-        source = self._source
+        folded: dict[str, Footprint] = {}
         row = place = 0
-        for count, (event_id, event, counted) in enumerate(self._arrivals()):
-            previous = footprints.pop(event_id, None)
+        for event_id, event, is_row in self._arrivals():
+            previous = folded.pop(event_id, None)
             if previous is not None:
                 states.revert(previous)
             if event is None:
                 continue
-            mark = mark_of(event)
-            if counted and source.start_ms <= event.event_at_ms <= source.end_ms:
+            mark = footprint(event)
+            if is_row:
                 if wanted[row]:
                     made[place] = plan.vector(dataset.model_values(row), states.read(mark), event.event_at_ms)
                     place += 1
                 row += 1
+                if row % REPORT_EVERY == 0:
+                    tell(row / len(dataset.times), f"computed features of {row:,} events")
             states.fold(mark)
-            if event_id in self._repeated:
-                footprints[event_id] = mark
-            if count % REPORT_EVERY == 0:
-                tell(count / max(1, len(self._latest)), f"computed features of {row:,} events")
+            if event_id in self._replaced:
+                folded[event_id] = mark
         assert row == len(dataset.times), "both readings of the journal see the same events"
         return made
 
     def _survey(self) -> None:
         """First reading: which records count, and the labels."""
         latest = self._latest
-        for seq, record in self._journal():
+        for seq, head in self._journal.heads():
             self._end = seq
-            if isinstance(record, Labelled):
-                if self._ours(record.key) and (known := latest.get(record.key.event_id)):
-                    latest[record.key.event_id] = known._replace(label=record.label)
-            elif isinstance(record, EventDeleted):
-                if self._ours(record.key) and record.key.event_id in latest:
-                    del latest[record.key.event_id]
-                    self._repeated.add(record.key.event_id)
-            elif (isinstance(record, EventSent) or record.stored) and self._ours(record.event.key):
-                event_id = record.event.key.event_id
-                if event_id in latest:
-                    self._repeated.add(event_id)
-                latest[event_id] = _Latest(seq, record.event.label)
+            key = head.event.key if isinstance(head, SentHead | PredictedHead) else head.key
+            if not self._ours(key):
+                continue
+            known = latest.get(key.event_id)
+            if isinstance(head, Labelled):
+                if known is not None:
+                    latest[key.event_id] = known._replace(label=head.label)
+            elif (event := _stored(head)) is not None:
+                if known is not None:
+                    self._replaced.add(key.event_id)
+                latest[key.event_id] = _Latest(seq, event.label)
+            elif isinstance(head, EventDeleted) and known is not None:
+                self._replaced.add(key.event_id)
+                del latest[key.event_id]
 
-    def _rows(self) -> Iterator[tuple[int, StoredEvent]]:
-        """The newest form of each stored event."""
-        for seq, record in self._bounded():
-            if isinstance(record, EventSent | Predicted) and self._counts(seq, record.event.key):
-                yield seq, record.event
-
-    def _arrivals(self) -> Iterator[tuple[str, StoredEvent | None, bool]]:
-        """Everything that changes the states: (event id, the event or None for a deletion, is it a row)."""
-        for seq, record in self._bounded():
-            if isinstance(record, EventDeleted):
-                if self._ours(record.key):
-                    yield record.key.event_id, None, False
-            elif isinstance(record, EventSent) or (isinstance(record, Predicted) and record.stored):
-                key = record.event.key
-                if self._ours(key):
-                    yield key.event_id, record.event, self._counts(seq, key)
-
-    def _bounded(self) -> Iterator[tuple[int, Record]]:
-        """The records of the first reading; the server goes on writing behind them."""
-        for seq, record in self._journal():
+    def _rows(self) -> Iterator[StoredEvent]:
+        """The newest form of each stored event inside the window."""
+        for seq, record in self._journal.read():
             if seq > self._end:
                 return
-            yield seq, record
+            if isinstance(record, EventSent | Predicted) and self._is_row(seq, record.event):
+                yield record.event
 
-    def _counts(self, seq: int, key: EventKey) -> bool:
-        known = self._latest.get(key.event_id) if self._ours(key) else None
-        return known is not None and known.seq == seq
+    def _arrivals(self) -> Iterator[tuple[str, EventHead | None, bool]]:
+        """Everything that changes the states: (event id, the event or None for a deletion, is it a row)."""
+        for seq, head in self._journal.heads():
+            if seq > self._end:  # the server goes on writing
+                return
+            if isinstance(head, EventDeleted):
+                if self._ours(head.key):
+                    yield head.key.event_id, None, False
+            elif (event := _stored(head)) is not None and self._ours(event.key):
+                yield event.key.event_id, event, self._is_row(seq, event)
+
+    def _is_row(self, seq: int, event: StoredEvent | EventHead) -> bool:
+        """Is this record the newest form of one of our events, and inside the window?"""
+        if not self._ours(event.key):
+            return False
+        known = self._latest.get(event.key.event_id)
+        inside = self._source.start_ms <= event.event_at_ms <= self._source.end_ms
+        return inside and known is not None and known.seq == seq
 
     def _ours(self, key: EventKey) -> bool:
         spec = self._spec
         return key.event_type == spec.event_type and key.account == spec.account and key.region == spec.region
 
 
-def mark_of(event: StoredEvent) -> Footprint:
-    """What a stored event leaves in the entity states."""
-    key = event.key
-    return footprint(
-        key.tenant,
-        key.event_type,
-        event.entity_type,
-        event.entity_id,
-        event.event_at_ms,
-        event.amount,
-        event.identities,
-    )
+def _stored(head: Head) -> EventHead | None:
+    """The event that a record stores, if it stores one."""
+    if isinstance(head, SentHead) or (isinstance(head, PredictedHead) and head.stored):
+        return head.event
+    return None

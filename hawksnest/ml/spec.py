@@ -99,6 +99,7 @@ def results(
     metrics: dict[str, Any] | None = None,
     uncertainty: dict[str, float] | None = None,
     importance: list[dict[str, Any]] | None = None,
+    aggregated: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """`trainingResult` and `trainingResultV2`. `metrics`: auc and metricDataPoints."""
     first: dict[str, Any] = {"dataValidationMetrics": validation}
@@ -111,4 +112,6 @@ def results(
     if importance is not None:
         first["variableImportanceMetrics"] = {"logOddsMetrics": importance}
         second["variableImportanceMetrics"] = {"logOddsMetrics": importance}
+    if aggregated:
+        second["aggregatedVariablesImportanceMetrics"] = {"logOddsMetrics": aggregated}
     return {"trainingResult": first, "trainingResultV2": second}

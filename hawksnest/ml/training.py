@@ -6,22 +6,22 @@ calibration, metrics and importance come from them.
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
 from hawksnest import __version__
-from hawksnest.kernel.features import FeaturePlan
+from hawksnest.kernel.features import ENTITY_SOURCE, FeaturePlan
 from hawksnest.ml import artefact, trees
 from hawksnest.ml.calibration import Calibration
 from hawksnest.ml.dataset import FRAUD, UNLABELED, Dataset, Tell, read_csv, weights_of
 from hawksnest.ml.metrics import auc, metrics
-from hawksnest.ml.replay import History, Journal
+from hawksnest.ml.replay import History
 from hawksnest.ml.spec import (
     ARTEFACT,
     ExternalEvents,
@@ -31,12 +31,14 @@ from hawksnest.ml.spec import (
     results,
 )
 from hawksnest.ml.validation import Report, Unusable, check_counts, check_entities, check_split, usable
+from hawksnest.store.journal import JournalReader
 
 HELD_OUT = 0.15  # of the labelled events, the newest
 SEARCH_HELD_OUT = 0.2  # of the older ones, again the newest: chooses shape and number of trees
 EXPLAINED_MAX = 5_000  # events whose SHAP values make the importance
 
 Floats = NDArray[np.float64]
+K = TypeVar("K", str, tuple[str, ...])
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class _Split:
 
 
 def train(
-    spec: TrainingSpec, report: Callable[[float, str], None], journal: Journal | None = None
+    spec: TrainingSpec, report: Callable[[float, str], None], journal: JournalReader | None = None
 ) -> TrainingOutcome:
     """Train one model version; the artefact goes to `spec.folder`/artefact.
 
-    `report` gets the share done (0..1) and what is being done. `journal` opens the journal (ingested events).
+    `report` gets the share done (0..1) and what is being done. `journal` is read for ingested events.
     Data that cannot train a model gives an outcome that says why; nothing is raised for it.
     """
     if spec.model_type == "ACCOUNT_TAKEOVER_INSIGHTS":
@@ -69,7 +71,9 @@ def train(
         return TrainingOutcome(ok=False, result=result, reason=error.report.reason)
 
 
-def _train(spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | None) -> TrainingOutcome:
+def _train(
+    spec: TrainingSpec, messages: Report, tell: Tell, journal: JournalReader | None
+) -> TrainingOutcome:
     tell(0.0, "reading events")
     dataset, history = _read(spec, messages, _part(tell, 0.0, 0.15), journal)
     split = _checked(spec, dataset, messages)
@@ -85,7 +89,7 @@ def _train(spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | 
     calibration = Calibration.fit(raw[~fraud].tolist())
     scores = np.array([calibration.score(each) for each in raw.tolist()])
     shown, uncertainty = metrics(fraud, scores, raw, spec.seed)
-    importance = _importance(dataset, plan, booster, vectors[split.held])
+    importance, groups = _importance(dataset, plan, booster, vectors[split.held])
     card = {
         "model_type": spec.model_type,
         "model_id": spec.model_id,
@@ -106,7 +110,7 @@ def _train(spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | 
     }
     artefact.save(Path(spec.folder) / ARTEFACT, trees.text(booster), plan, calibration, card)
     tell(1.0, "done")
-    result = results(messages.to_json(), spec.model_type, shown, uncertainty, importance)
+    result = results(messages.to_json(), spec.model_type, shown, uncertainty, importance, groups)
     return TrainingOutcome(ok=True, result=result)
 
 
@@ -116,7 +120,7 @@ def _part(tell: Tell, start: float, end: float) -> Tell:
 
 
 def _read(
-    spec: TrainingSpec, messages: Report, tell: Tell, journal: Journal | None
+    spec: TrainingSpec, messages: Report, tell: Tell, journal: JournalReader | None
 ) -> tuple[Dataset, History | None]:
     if isinstance(spec.source, ExternalEvents):
         return read_csv(spec, spec.source, messages, tell), None
@@ -224,23 +228,39 @@ def _search(
     return shape, max(trees.ROUNDS_MIN, round(rounds * total / border)), trials
 
 
-def _importance(dataset: Dataset, plan: FeaturePlan, booster: Any, vectors: Floats) -> list[dict[str, Any]]:
-    """Mean absolute SHAP value in log-odds, summed over the features of each variable, largest first."""
+def _importance(
+    dataset: Dataset, plan: FeaturePlan, booster: Any, vectors: Floats
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Mean absolute SHAP values in log-odds, largest first: by variable, and by group of aggregates.
+
+    A feature made of several variables counts for each with its share. What the entity takes part in is also
+    told by group, under the name that stands for the entity. The event's time belongs to no variable.
+    """
     step = max(1, len(vectors) // EXPLAINED_MAX)
     mean = np.abs(trees.contributions(booster, vectors[::step])).mean(axis=0)
-    totals: dict[str, float] = defaultdict(float)
-    for source, value in zip(plan.sources, mean.tolist(), strict=True):
-        totals[source] += value
+    single = {column.variable.name: 0.0 for column in dataset.columns}
+    groups: dict[tuple[str, ...], float] = defaultdict(float)
+    for sources, value in zip(plan.sources, mean.tolist(), strict=True):
+        variables = [name for name in sources if name != ENTITY_SOURCE]
+        for name in variables:
+            single[name] += value / len(variables)
+        if ENTITY_SOURCE in sources:
+            groups[tuple(sorted(sources))] += value
     kinds = {column.variable.name: column.variable.variable_type or "" for column in dataset.columns}
-    found = [
-        {
-            "variableName": name,
-            "variableType": kinds[name],
-            "variableImportance": round(totals.get(name, 0.0), 6),
-        }
-        for name in kinds
-    ]
-    return sorted(found, key=lambda each: (-each["variableImportance"], each["variableName"]))
+    return (
+        [
+            {"variableName": name, "variableType": kinds[name], "variableImportance": round(value, 6)}
+            for name, value in _largest_first(single)
+        ],
+        [
+            {"variableNames": list(names), "aggregatedVariablesImportance": round(value, 6)}
+            for names, value in _largest_first(groups)
+        ],
+    )
+
+
+def _largest_first(values: Mapping[K, float]) -> list[tuple[K, float]]:
+    return sorted(values.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _described(spec: TrainingSpec, dataset: Dataset, split: _Split) -> dict[str, Any]:
