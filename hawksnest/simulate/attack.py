@@ -132,7 +132,7 @@ class StolenCard(Campaign):
         self._ip = people.any_ip()
         self._agent = people.user_agent()
         self._categories = random.sample(_SHIPPED, 3)
-        self._median = random.uniform(160, 420) * LEVELS[self._currency]
+        self._median = random.uniform(240, 620) * LEVELS[self._currency]
 
     def wave(self) -> Wave:
         return self.spaced(
@@ -169,7 +169,7 @@ class AccountTakeover(Campaign):
         self._currency = victim.currency
         self._ip = people.any_ip()
         self._agent = people.user_agent()
-        self._median = random.uniform(240, 620) * LEVELS[self._currency]
+        self._median = random.uniform(320, 800) * LEVELS[self._currency]
         self.waves_left = random.choice((1, 2, 2))
 
     def wave(self) -> Wave:
@@ -212,7 +212,7 @@ class Ring(Campaign):
             self._members.append((person, people.currency()))
         self._ips = [people.any_ip() for _ in range(random.choice((1, 1, 2)))]
         self._agents = [people.user_agent() for _ in range(random.choice((1, 2)))]
-        self._median = random.uniform(110, 330)
+        self._median = random.uniform(150, 450)
         self.waves_left = random.randrange(2, 6)
 
     def wave(self) -> Wave:
