@@ -147,7 +147,7 @@ class _Lane(threading.Thread):
 
     def __init__(self, run: "_Run", client: Caller) -> None:
         super().__init__(name="stream-lane", daemon=True)
-        self.work: queue.SimpleQueue[tuple[StreamRecord, Prepared] | None] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[tuple[StreamRecord, Prepared | Poison] | None] = queue.SimpleQueue()
         self._run = run
         self._client = client
 
@@ -157,8 +157,11 @@ class _Lane(threading.Thread):
                 self._run.guarded(self._decide, *item)
         self._client.close()
 
-    def _decide(self, record: StreamRecord, prepared: Prepared) -> None:
+    def _decide(self, record: StreamRecord, prepared: Prepared | Poison) -> None:
         run = self._run
+        if isinstance(prepared, Poison):
+            run.bury(record, prepared)
+            return
         asked_at_ms = run.world.now_ms()
         try:
             response, headers = run.insist(self._client.call, "GetEventPrediction", prepared.request, True)
@@ -236,17 +239,17 @@ class _Run:
             self._recovered = True
 
     def take(self, records: list[StreamRecord], lanes: list[_Lane]) -> None:
-        """Hand each record to the lane of its entity; what is no event is buried at once."""
+        """Hand each record to the lane of its entity; what is no event goes to any lane, to be buried."""
         self.progress.taken(records)
         self.counts.read += len(records)
         for record in records:
+            item: Prepared | Poison
             try:
-                prepared = self.mapping.prepare(members_of(record.value))
+                item = self.mapping.prepare(members_of(record.value))
+                place = zlib.crc32(item.entity_id.encode("utf-8", "surrogatepass"))
             except Poison as fault:
-                self.guarded(self.bury, record, fault)
-                continue
-            lane = zlib.crc32(prepared.entity_id.encode("utf-8", "surrogatepass")) % len(lanes)
-            lanes[lane].work.put((record, prepared))
+                item, place = fault, record.offset
+            lanes[place % len(lanes)].work.put((record, item))
 
     def at_end(self) -> bool:
         """Is everything that the topic holds decided and committed?"""
