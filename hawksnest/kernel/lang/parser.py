@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Final, TypeVar
 
 from lark import Lark, Token, Transformer
@@ -73,8 +72,14 @@ def _refuse_surrogates(expression: str) -> None:
 
 @cache
 def _parser() -> Lark:
-    grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="contextual", transformer=_Builder(), maybe_placeholders=True)
+    return Lark.open_from_package(
+        __package__ or "",
+        "grammar.lark",
+        parser="lalr",
+        lexer="contextual",
+        transformer=_Builder(),
+        maybe_placeholders=True,
+    )
 
 
 def _place(token: Token) -> Place:
