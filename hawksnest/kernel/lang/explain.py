@@ -1,7 +1,7 @@
 """A rule with the values of one event written into it, for the explanation of a prediction."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Final
 
@@ -15,11 +15,14 @@ _PARTS: Final = re.compile(
 )
 
 
-def expression_with_values(rule: CheckedRule | str, values: Mapping[str, Value]) -> str:
+def expression_with_values(
+    rule: CheckedRule | str, values: Mapping[str, Value], instants: Collection[str] = ()
+) -> str:
     """The expression with each `$name` replaced by its value: strings in double quotes, null as `null`.
 
     Everything else stays as the author wrote it, strings and comments included. A name without value stays.
-    Given a checked rule, a DATETIME appears as text; a bare expression does not tell instants from integers.
+    A DATETIME appears as text. A checked rule knows which variables those are; for a bare expression,
+    `instants` names them.
 
     >>> expression_with_values('$amount > 100 and $country == "US"', {"amount": 120.5, "country": None})
     '120.5 > 100 and null == "US"'
@@ -28,7 +31,7 @@ def expression_with_values(rule: CheckedRule | str, values: Mapping[str, Value])
         text = rule.expression
         instants = {node.name for node in _variables(rule.tree) if node.type == DATETIME}
     else:
-        text, instants = rule, set()
+        text = rule
 
     def replaced(part: re.Match[str]) -> str:
         name = part["name"]

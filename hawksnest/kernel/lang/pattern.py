@@ -14,7 +14,7 @@ import re2
 
 from hawksnest.kernel.lang.syntax import MATCH_HINT
 
-MAX_PROGRAM: Final = 20_000
+MAX_PROGRAM: Final = 10_000
 """Instructions of a compiled literal pattern: the cost of a match is at most this times the length."""
 
 MAX_DYNAMIC_LENGTH: Final = 1024

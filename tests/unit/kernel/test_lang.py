@@ -401,6 +401,7 @@ def test_expression_with_values_shows_what_the_rule_saw() -> None:
         '120.5 > -7 and "U\\"S" != "$qty" or "2023-06-05T00:00:00Z" == null or true or null == $email # $qty'
     )
     assert expression_with_values("$qty > 1", values) == "-7 > 1"
+    assert expression_with_values("$ts == null", values, {"ts"}) == '"2023-06-05T00:00:00Z" == null'
 
 
 def test_parsing_works_from_a_deep_stack() -> None:
