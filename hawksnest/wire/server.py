@@ -23,7 +23,7 @@ HEAD_MAX_BYTES = 65_536  # request line and headers
 REQUEST_TIMEOUT_S = 20.0  # from the first byte of a request to its last
 KEEP_ALIVE_S = 75
 CONNECTIONS_MAX = 4_096
-STOP_TIMEOUT_S = 2  # for calls in progress; what then still runs is cancelled
+STOP_TIMEOUT_S = 1  # for calls in progress; what then still runs is cancelled
 
 log = logging.getLogger("hawksnest.wire")
 
