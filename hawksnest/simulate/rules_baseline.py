@@ -3,22 +3,25 @@
 Such rules see one payment: amount, currency, category, mailbox, card prefix, addresses. The tuner splits
 payments by category, currency and kind of mail domain in several ways, gives each group the limit on amounts
 that stops the most money for the legitimate payments it blocks, adds lists of values seen in fraud where
-they proved themselves, and keeps the way that did best on the newest fifth of the history. The outcome is
-DETECTORPL that any detector can run.
+they proved themselves, and keeps the way that did best on stretches of the history that its limits did not
+come from. The outcome is DETECTORPL that any detector can run.
 """
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from hawksnest.simulate.scoreboard import Scoreboard, Verdict
 
 OUTCOME = "block"
-HOLDOUT = 0.2  # newest share of the history that chooses between ways of splitting
+HOLDOUT = 0.2  # newest share of the history, where lists of values have to prove themselves
+PARTS = 3  # stretches of time; a way of splitting is judged on each by limits from the others
 MIN_FRAUDS = 4  # a group with fewer gets no rule: there is nothing to learn a limit from
-LIST_LIMIT = 300  # newest values in a list rule
+LIST_CHARACTERS = 3_800  # of the newest values in a list rule; an expression has at most 4,096
 DOMAIN_LIFT = 1.8  # a mail domain is risky when fraud is this many times as frequent there
 _STEPS = 32  # limits tried per group
 _CLOSER = 0.82  # each leaves this share of the payments above it that the one before does
@@ -116,12 +119,17 @@ def tune(history: Sequence[Example], legit_share: float) -> RuleSet:
     `legit_share` (0 to 1) of its legitimate payments."""
     assert 0 < legit_share < 1
     cut = int(len(history) * (1 - HOLDOUT))
-    older, newer = history[:cut], history[cut:]
-    proven, cost = _proven_lists(older, newer)
+    proven, cost = _proven_lists(history[:cut], history[cut:])
     left = max(legit_share - cost, legit_share / 2)
+    edges = [len(history) * part // PARTS for part in range(PARTS + 1)]
 
     def trial(split: _Split) -> float:
-        return _limits(older, split, left).score(newer).money_stopped_share
+        return sum(
+            _limits([*history[:start], *history[end:]], split, left)
+            .score(history[start:end])
+            .money_stopped_share
+            for start, end in pairwise(edges)
+        )
 
     limits = _limits(history, max(_SPLITS, key=trial), left)
     lists = (_list_rule(member, history) for member in proven)
@@ -222,7 +230,28 @@ def _bought(candidates: Mapping[_Group, list[_Limit]], budget: float) -> dict[_G
             high = middle
         else:
             low = middle
-    return at(high)
+    return _spent(at(high), candidates, budget)
+
+
+def _spent(
+    bought: dict[_Group, _Limit], candidates: Mapping[_Group, list[_Limit]], budget: float
+) -> dict[_Group, _Limit]:
+    """What is left of the budget goes to the single changes that stop most money each, one by one."""
+    nothing = _Limit(0.0, 0, 0)
+    left = budget - sum(limit.legit for limit in bought.values())
+    for _ in candidates:
+        better = [
+            (limit.money - bought.get(group, nothing).money, group, limit)
+            for group, found in candidates.items()
+            for limit in found
+            if limit.legit - bought.get(group, nothing).legit <= left
+        ]
+        gain, group, limit = max(better, key=itemgetter(0), default=(0.0, None, nothing))
+        if group is None or gain <= 0:
+            break
+        left -= limit.legit - bought.get(group, nothing).legit
+        bought[group] = limit
+    return bought
 
 
 def _worth(examples: Sequence[Example]) -> dict[str, float]:
@@ -272,7 +301,9 @@ def _proven_lists(older: Sequence[Example], newer: Sequence[Example]) -> tuple[l
 def _list_rule(member: str, seen: Sequence[Example]) -> Rule:
     """Blocks the values of the newest frauds."""
     values = dict.fromkeys(str(example.record[member]) for example in reversed(seen) if example.fraud)
-    return Rule(f"seen_{member}", member=member, values=tuple(list(values)[:LIST_LIMIT]))
+    lengths = accumulate(len(value) + 4 for value in values)
+    fitting = [value for value, length in zip(values, lengths, strict=True) if length <= LIST_CHARACTERS]
+    return Rule(f"seen_{member}", member=member, values=tuple(fitting))
 
 
 def _domain(record: Record) -> str:
