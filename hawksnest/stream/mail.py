@@ -235,6 +235,10 @@ class CaughtMail(msgspec.Struct, frozen=True):
     at_ms: int
 
 
+def _content(part: Any) -> str:
+    return str(part.get_content()).replace("\r\n", "\n") if part is not None else ""
+
+
 class Mailbox:
     """An SMTP server on a loopback port that keeps what it gets: the newest `capacity` mails.
 
@@ -304,8 +308,8 @@ class Mailbox:
             sender=str(envelope.mail_from),
             recipients=[str(recipient) for recipient in envelope.rcpt_tos],
             subject=str(message["Subject"] or ""),
-            text=text.get_content() if text else "",
-            html=html.get_content() if html else "",
+            text=_content(text),
+            html=_content(html),
             at_ms=self._world.now_ms(),
         )
         self._keep(mail)
@@ -330,7 +334,9 @@ class Mailbox:
             return list(self._mails)
 
     def stop(self) -> None:
-        """Stop listening and close every session."""
+        """Stop listening and close every session; no effect the second time."""
+        if self._loop.is_closed():
+            return
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
             self._loop.call_soon_threadsafe(self._loop.stop)
