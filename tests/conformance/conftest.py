@@ -108,6 +108,11 @@ class Customer:
         assert error["Message"]
         assert about["RequestId"]
         message: str = error["Message"]
+        client = getattr(call, "__self__", None)
+        if isinstance(client, BaseClient) and "not available in this version" not in message:
+            operation = client.meta.method_to_api_mapping[call.__name__]
+            documented = client.meta.service_model.operation_model(operation).error_shapes
+            assert code in {shape.name for shape in documented}, f"{operation} does not document {code}"
         return message
 
     @staticmethod
@@ -236,7 +241,12 @@ class Server:
         self._customers.append(made)
         return made
 
+    def new_tenant(self) -> Tenant:
+        """A new account, for tests that call operations without a client."""
+        return Tenant(next(self._accounts), "us-east-1")
+
     def finish_training(self, tenant: Tenant, key: tuple[str, str, str]) -> None:
+        """What the child process and the monitor do at the end of a training that went well."""
         folder, result = self._small_model()
         place = Path(*tenant, *key)
         shutil.copytree(folder, self.app.settings.data / "models" / place)
