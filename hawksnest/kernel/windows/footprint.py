@@ -1,6 +1,7 @@
 """What an event leaves in the entity states."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import isfinite, log1p
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ class Money(NamedTuple):
 NO_MONEY = Money(0, 0, 0)
 
 
+@lru_cache(maxsize=4_096)  # an event's amount is wanted once to read and once to fold
 def money(amount: float | None) -> Money:
     """Hundredths, clamped to ± MAX_CENTS, and log(1 + |amount|); nothing where there is no finite amount."""
     if amount is None or not isfinite(amount):

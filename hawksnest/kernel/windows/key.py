@@ -7,11 +7,11 @@ event.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import nan, sqrt
 from typing import ClassVar
 
-from hawksnest.kernel.windows.buckets import Ring, Sums
+from hawksnest.kernel.windows.buckets import NOTHING, Ring, Sums
 from hawksnest.kernel.windows.footprint import COUNT_BIT, Money
 from hawksnest.kernel.windows.limits import (
     COUNTERPARTS,
@@ -26,6 +26,11 @@ _REWIND = 512  # a late event with more later ones than this makes the tracker s
 
 _W1, _W2, _W3, _W4 = WINDOWS_MS
 _LOG_MASK = COUNT_BIT - 1
+_COUNT_SHIFT = COUNT_BIT.bit_length() - 1
+_NONE = (0, 0, 0, 0)
+
+Row = tuple[int, ...]
+_Cut = tuple["array[int]", "array[int]", "array[int]"]  # times, sums with the ones before, ids
 
 
 class KeyState:
@@ -49,21 +54,25 @@ class KeyState:
 
     # Folding
 
-    def fold(self, at_ms: int, amount: Money, row: tuple[int, ...], limit: int, tracked: int) -> None:
-        """Add one event. `row` are the numbers of its counterparts, 0 for none.
+    def fold(self, at_ms: int, amount: Money, row: Row, mask: int, limit: int, tracked: int) -> None:
+        """Add one event. `row` are the numbers of its counterparts, 0 for none; `mask` has the others' bits.
 
         More than `limit` events are not kept one by one; more than `tracked` get a tracker.
         """
         self.count += 1
+        if self.kinds | mask != self.kinds:
+            self.kinds |= mask
+            self.tracker = None  # it does not know the new kind
         times = self.times
-        if len(times) > self.start and at_ms < (newest := times[-1]):
+        start = self.start
+        if len(times) > start and at_ms < (newest := times[-1]):
             if at_ms <= newest - RETAIN_MS:
                 self._let_go(at_ms, (1, *amount), newest)
                 return
             self._insert(at_ms, amount, row)
         else:
             self._append(at_ms, amount, row)
-            if times[self.start] <= at_ms - RETAIN_MS:
+            if times[start] <= at_ms - RETAIN_MS:
                 self._age(at_ms)
         events = len(times) - self.start
         if events > limit:
@@ -74,30 +83,22 @@ class KeyState:
         elif events * 2 < tracked:
             self.tracker = None
 
-    def _append(self, at_ms: int, amount: Money, row: "tuple[int, ...] | array[int]") -> None:
+    def _append(self, at_ms: int, amount: Money, row: Row) -> None:
         sums = self.sums
         self.times.append(at_ms)
-        cents, log, square = amount
-        sums.extend((sums[-3] + cents, sums[-2] + log, sums[-1] + square))
+        sums.extend((sums[-3] + amount[0], sums[-2] + amount[1], sums[-1] + amount[2]))
         self.ids.extend(row)
-        for kind, number in enumerate(row):
-            if number:
-                self.kinds |= 1 << kind
-        tracker = self.tracker
-        if tracker is not None:
-            if tracker.kinds == self.kinds:
-                tracker.append(len(self.times) - 1, row)
-            else:
-                self.tracker = None
+        if self.tracker is not None:
+            self.tracker.append(len(self.times) - 1, row)
 
-    def _insert(self, at_ms: int, amount: Money, row: tuple[int, ...]) -> None:
+    def _insert(self, at_ms: int, amount: Money, row: Row) -> None:
         """A late event: take the later ones off, add it, put them back."""
         place = bisect_right(self.times, at_ms, self.start)
         later = self._cut(place)
         self._append(at_ms, amount, row)
         self._paste(later)
 
-    def _cut(self, place: int) -> tuple["array[int]", "array[int]", "array[int]"]:
+    def _cut(self, place: int) -> _Cut:
         """Take the events from `place` on off the end: times, sums from the one before them, ids."""
         width, times = self.width, self.times
         tracker = self.tracker
@@ -114,7 +115,7 @@ class KeyState:
         del self.ids[place * width :]
         return cut
 
-    def _paste(self, cut: tuple["array[int]", "array[int]", "array[int]"]) -> None:
+    def _paste(self, cut: _Cut) -> None:
         """Put events back that `_cut` took off; running totals are shifted by what happened in between."""
         times, sums, ids = cut
         if not times:
@@ -184,7 +185,7 @@ class KeyState:
 
     # Reverting
 
-    def revert(self, at_ms: int, amount: Money, row: tuple[int, ...]) -> None:
+    def revert(self, at_ms: int, amount: Money, row: Row) -> None:
         """Undo one earlier fold of the same event."""
         assert self.count > 0
         self.count -= 1
@@ -196,7 +197,7 @@ class KeyState:
         self._cut(place)
         self._paste(later)
 
-    def _find(self, at_ms: int, amount: Money, row: tuple[int, ...]) -> int | None:
+    def _find(self, at_ms: int, amount: Money, row: Row) -> int | None:
         width = self.width
         wanted = array("I", row)
         place = bisect_left(self.times, at_ms, self.start)
@@ -219,64 +220,79 @@ class KeyState:
 
     # Reading
 
-    def _windows(self, at_ms: int, high: int) -> tuple[list[int], list[list[int]]]:
-        """Where the four windows start, and the distinct counterparts in them, by kind."""
-        start = self.start
-        if self.tracker is not None:
-            found = self.tracker.seek(at_ms, self.times, self.ids, start, high)
-            if found is not None:
-                return found
-        times = self.times
-        low4 = start
-        if high > start and times[start] <= at_ms - _W4:
-            low4 = bisect_right(times, at_ms - _W4, start, high)
-        low3 = bisect_right(times, at_ms - _W3, low4, high)
-        low2 = bisect_right(times, at_ms - _W2, low3, high)
-        lows = [bisect_right(times, at_ms - _W1, low2, high), low2, low3, low4]
-        kinds, width = self.kinds, self.width
-        return lows, [
-            self._distinct(kind, lows, high) if kinds >> kind & 1 else [0, 0, 0, 0] for kind in range(width)
-        ]
-
-    def _distinct(self, kind: int, lows: list[int], high: int) -> list[int]:
-        counts = []
-        counted, count = high, 0
-        ids, width = self.ids, self.width
-        for low in lows:
-            if low < counted:
-                numbers = set(ids[low * width + kind : high * width : width])
-                numbers.discard(0)
-                counted, count = low, len(numbers)
-            counts.append(count)
-        return counts
-
     def _high(self, at_ms: int) -> int:
         """Position after the last event that is not later than `at_ms`."""
         times = self.times
-        if len(times) == self.start or times[-1] <= at_ms:
-            return len(times)
-        return bisect_right(times, at_ms, self.start)
+        high = len(times)
+        if high > self.start and times[-1] > at_ms:
+            return bisect_right(times, at_ms, self.start)
+        return high
+
+    def _lows(self, at_ms: int, high: int) -> tuple[int, int, int, int]:
+        """Positions where the four windows start, the shortest first."""
+        times, low4 = self.times, self.start
+        if high == low4:
+            return high, high, high, high
+        if times[low4] <= at_ms - _W4:
+            low4 = bisect_right(times, at_ms - _W4, low4, high)
+        newest = times[high - 1]
+        if newest <= at_ms - _W3:
+            return high, high, high, low4
+        low3 = bisect_right(times, at_ms - _W3, low4, high)
+        if newest <= at_ms - _W2:
+            return high, high, low3, low4
+        low2 = bisect_right(times, at_ms - _W2, low3, high)
+        if newest <= at_ms - _W1:
+            return high, low2, low3, low4
+        return bisect_right(times, at_ms - _W1, low2, high), low2, low3, low4
+
+    def _distinct(self, kind: int, lows: tuple[int, int, int, int], high: int) -> Sequence[int]:
+        """Distinct counterparts of one kind in the four windows."""
+        low1, low2, low3, low4 = lows
+        if low4 == high or not self.kinds >> kind & 1:
+            return _NONE
+        width = self.width
+        column = self.ids[low4 * width + kind : high * width : width]
+        numbers = set(column)
+        if len(numbers) == 1:
+            return _NONE if 0 in numbers else (low1 < high, low2 < high, low3 < high, 1)
+        count4 = len(numbers) - (0 in numbers)
+        count3 = count4
+        if low3 > low4:
+            del column[: low3 - low4]
+            numbers = set(column)
+            count3 = len(numbers) - (0 in numbers)
+        count2 = count3
+        if low2 > low3:
+            del column[: low2 - low3]
+            numbers = set(column)
+            count2 = len(numbers) - (0 in numbers)
+        if low1 == low2:
+            return count2, count2, count3, count4
+        numbers = set(column[low1 - low2 :])
+        return len(numbers) - (0 in numbers), count2, count3, count4
 
     def _spans(self, at_ms: int, high: int) -> tuple[float, float]:
         """Seconds since the newest and the first event not later than `at_ms`; NaN when there is none."""
-        last = first = None
+        gone = self.gone
         if high > self.start:
             last, first = self.times[high - 1], self.times[self.start]
-        gone = self.gone
-        if gone is not None and gone[0] <= at_ms:
-            first = gone[0] if first is None else min(first, gone[0])
-            if gone[1] <= at_ms:
-                last = gone[1] if last is None else max(last, gone[1])
-        return (
-            nan if last is None else (at_ms - last) / 1000,
-            nan if first is None else (at_ms - first) / 1000,
-        )
+            if gone is not None and gone[0] <= at_ms:
+                first = min(first, gone[0])
+                if gone[1] <= at_ms:
+                    last = max(last, gone[1])
+            return (at_ms - last) / 1000, (at_ms - first) / 1000
+        if gone is None or gone[0] > at_ms:
+            return nan, nan
+        return ((at_ms - gone[1]) / 1000 if gone[1] <= at_ms else nan), (at_ms - gone[0]) / 1000
 
-    def _bucketed(self, at_ms: int, window: int) -> Sums | None:
-        """What the buckets add to a window; None when they do not reach into it."""
-        if self.buckets is None or self.gone is None or self.gone[1] <= at_ms - WINDOWS_MS[window]:
-            return None
-        return self.buckets[window].total(at_ms)
+    def _bucketed(self, at_ms: int) -> list[Sums]:
+        """What the buckets add to each window."""
+        newest = self.gone[1] if self.gone else at_ms
+        return [
+            ring.total(at_ms) if newest > at_ms - span else NOTHING
+            for ring, span in zip(self.buckets or (), WINDOWS_MS, strict=True)
+        ]
 
     def contents(self, names: Mapping[int, object]) -> tuple[object, ...]:
         """Everything that reads depend on, counterparts by name."""
@@ -305,46 +321,60 @@ class EntityState(KeyState):
     def read(self, at_ms: int, log: int) -> tuple[float, ...]:
         """ENTITY_READS at an event with this log-amount (0: without an amount)."""
         high = self._high(at_ms)
-        lows, distinct = self._windows(at_ms, high)
+        tracker, sought = self.tracker, None
+        if tracker is not None:
+            sought = tracker.seek(at_ms, self.times, self.ids, self.start, high)
+        if sought is None:
+            lows = self._lows(at_ms, high)
+            ips, bins = self._distinct(0, lows, high), self._distinct(1, lows, high)
+            devices, mails = self._distinct(2, lows, high), self._distinct(3, lows, high)
+        else:
+            lows, (ips, bins, devices, mails) = sought
+        low1, low2, low3, low4 = lows
         sums = self.sums
-        cents_end, log_end = sums[high * 3], sums[high * 3 + 1]
-        counts, totals, means = [], [], []
-        square = events = logs = 0
-        for window, low in enumerate(lows):
-            events = high - low
-            cents, logs = cents_end - sums[low * 3], log_end - sums[low * 3 + 1]
-            if self.buckets is not None and (more := self._bucketed(at_ms, window)):
-                events, cents, logs, square = events + more[0], cents + more[1], logs + more[2], more[3]
-            amounts = logs // COUNT_BIT
-            counts.append(events)
-            totals.append(cents / 100)
-            means.append(cents / amounts / 100 if amounts else nan)
-        square += sums[high * 3 + 2] - sums[lows[-1] * 3 + 2]
-        since, age = self._spans(at_ms, high)
+        end = high * 3
+        cents, logs = sums[end], sums[end + 1]
+        cents1, cents2 = cents - sums[low1 * 3], cents - sums[low2 * 3]
+        cents3, cents4 = cents - sums[low3 * 3], cents - sums[low4 * 3]
+        logs1, logs2 = logs - sums[low1 * 3 + 1], logs - sums[low2 * 3 + 1]
+        logs3, logs4 = logs - sums[low3 * 3 + 1], logs - sums[low4 * 3 + 1]
+        square = sums[end + 2] - sums[low4 * 3 + 2]
+        count1, count2, count3, count4 = high - low1, high - low2, high - low3, high - low4
+        if self.buckets is not None:
+            more = self._bucketed(at_ms)
+            count1, cents1, logs1 = count1 + more[0][0], cents1 + more[0][1], logs1 + more[0][2]
+            count2, cents2, logs2 = count2 + more[1][0], cents2 + more[1][1], logs2 + more[1][2]
+            count3, cents3, logs3 = count3 + more[2][0], cents3 + more[2][1], logs3 + more[2][2]
+            count4, cents4, logs4 = count4 + more[3][0], cents4 + more[3][1], logs4 + more[3][2]
+            square += more[3][3]
+        amounts1, amounts2 = logs1 >> _COUNT_SHIFT, logs2 >> _COUNT_SHIFT
+        amounts3, amounts4 = logs3 >> _COUNT_SHIFT, logs4 >> _COUNT_SHIFT
         return (
-            *counts,
-            *totals,
-            *means,
-            _z_score(log, logs, square),
-            since,
-            age,
-            *distinct[0],
-            *distinct[1],
-            *distinct[2],
-            *distinct[3],
+            count1,
+            count2,
+            count3,
+            count4,
+            cents1 / 100,
+            cents2 / 100,
+            cents3 / 100,
+            cents4 / 100,
+            cents1 / amounts1 / 100 if amounts1 else nan,
+            cents2 / amounts2 / 100 if amounts2 else nan,
+            cents3 / amounts3 / 100 if amounts3 else nan,
+            cents4 / amounts4 / 100 if amounts4 else nan,
+            _z_score(log & _LOG_MASK, amounts4, logs4 & _LOG_MASK, square) if log else nan,
+            *self._spans(at_ms, high),
+            *ips,
+            *bins,
+            *devices,
+            *mails,
         )
 
 
-def _z_score(log: int, logs: int, square: int) -> float:
-    """Of a log-amount among others, given by their packed sum and the sum of squares; NaN: undefined."""
-    amounts = logs // COUNT_BIT
-    if not log or amounts < 2:
-        return nan
-    total = logs & _LOG_MASK
+def _z_score(log: int, amounts: int, total: int, square: int) -> float:
+    """Of a log-amount among others, given their number, sum and sum of squares; NaN when undefined."""
     spread = amounts * square - total * total  # amounts² · variance, exact
-    if spread <= 0:
-        return nan
-    return ((log & _LOG_MASK) * amounts - total) / sqrt(spread)
+    return (log * amounts - total) / sqrt(spread) if spread > 0 else nan
 
 
 class IdentityState(KeyState):
@@ -357,27 +387,41 @@ class IdentityState(KeyState):
     def read(self, at_ms: int, entity: int) -> tuple[float, ...]:
         """IDENTITY_READS at an event of the entity with this number (0: unknown or new)."""
         high = self._high(at_ms)
-        (low1, low2, low3, low4), distinct = self._windows(at_ms, high)
+        tracker, sought = self.tracker, None
+        if tracker is not None:
+            sought = tracker.seek(at_ms, self.times, self.ids, self.start, high)
+        if sought is None:
+            lows = self._lows(at_ms, high)
+            entities = self._distinct(0, lows, high)
+        else:
+            lows, (entities,) = sought
+        low1, low2, low3, low4 = lows
         sums = self.sums
-        end = sums[high * 3]
-        counts = [high - low1, high - low2, high - low3, high - low4]
-        totals = [
-            (end - sums[low1 * 3]) / 100,
-            (end - sums[low2 * 3]) / 100,
-            (end - sums[low3 * 3]) / 100,
-            (end - sums[low4 * 3]) / 100,
-        ]
+        cents = sums[high * 3]
+        cents1, cents2 = cents - sums[low1 * 3], cents - sums[low2 * 3]
+        cents3, cents4 = cents - sums[low3 * 3], cents - sums[low4 * 3]
+        count1, count2, count3, count4 = high - low1, high - low2, high - low3, high - low4
         if self.buckets is not None:
-            for window, low in enumerate((low1, low2, low3, low4)):
-                if more := self._bucketed(at_ms, window):
-                    counts[window] += more[0]
-                    totals[window] = (end - sums[low * 3] + more[1]) / 100
-        since, age = self._spans(at_ms, high)
-        return (*counts, *totals, *distinct[0], since, age, self._since_with(at_ms, entity, low4, high))
+            more = self._bucketed(at_ms)
+            count1, cents1 = count1 + more[0][0], cents1 + more[0][1]
+            count2, cents2 = count2 + more[1][0], cents2 + more[1][1]
+            count3, cents3 = count3 + more[2][0], cents3 + more[2][1]
+            count4, cents4 = count4 + more[3][0], cents4 + more[3][1]
+        return (
+            count1,
+            count2,
+            count3,
+            count4,
+            cents1 / 100,
+            cents2 / 100,
+            cents3 / 100,
+            cents4 / 100,
+            *entities,
+            *self._spans(at_ms, high),
+            self._since_with(at_ms, entity, low4, high) if entity and low4 < high else nan,
+        )
 
     def _since_with(self, at_ms: int, entity: int, low: int, high: int) -> float:
-        if not entity:
-            return nan
         if self.tracker is not None and self.kinds:
             place = self.tracker.latest(0, entity, high)
             return (at_ms - self.times[place]) / 1000 if place >= low else nan

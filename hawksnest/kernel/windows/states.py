@@ -9,7 +9,6 @@ from hawksnest.kernel.windows.key import NEW_ENTITY, NEW_IDENTITY, EntityState, 
 from hawksnest.kernel.windows.limits import COUNTERPARTS, LIMITS, Limits
 
 _COLUMN = {kind: column for column, kind in enumerate(COUNTERPARTS)}
-_NOBODY = (0,) * len(COUNTERPARTS)
 
 
 class Reads(NamedTuple):
@@ -80,9 +79,11 @@ class EntityStates:
             entity = entities.get(entity_id)
             if entity is None:
                 entity = entities[entity_id] = EntityState(self._number())
-        row = (entity.number if entity is not None else 0,)
-        numbers: list[int] | None = None
-        _, identity_limit, tracked = self.limits
+        row = (0,) if entity is None else (entity.number,)
+        mask = 0 if entity is None else 1
+        entity_limit, identity_limit, tracked = self.limits
+        numbers = [0] * len(COUNTERPARTS)
+        columns = 0
         for kind, value in identities:
             known = scope.identities.get(kind)
             if known is None:
@@ -90,16 +91,13 @@ class EntityStates:
             identity = known.get(value)
             if identity is None:
                 identity = known[value] = IdentityState(self._number())
-            identity.fold(at_ms, exact, row, identity_limit, tracked)
+            identity.fold(at_ms, exact, row, mask, identity_limit, tracked)
             column = _COLUMN.get(kind)
-            if column is not None:
-                if numbers is None:
-                    numbers = list(_NOBODY)
-                if not numbers[column]:
-                    numbers[column] = identity.number
+            if column is not None and not numbers[column]:
+                numbers[column] = identity.number
+                columns |= 1 << column
         if entity is not None:
-            columns = _NOBODY if numbers is None else tuple(numbers)
-            entity.fold(at_ms, exact, columns, self.limits.entity_events, tracked)
+            entity.fold(at_ms, exact, tuple(numbers), columns, entity_limit, tracked)
 
     def revert(self, footprint: Footprint) -> None:
         """Undo one earlier fold of the same footprint; a key without events is forgotten."""
@@ -108,7 +106,7 @@ class EntityStates:
         entities = scope.entities.get(footprint.entity_type, {})
         entity = None if footprint.entity_id is None else entities[footprint.entity_id]
         row = (0 if entity is None else entity.number,)
-        numbers = list(_NOBODY)
+        numbers = [0] * len(COUNTERPARTS)
         for kind, value in footprint.identities:
             identity = scope.identities[kind][value]
             identity.revert(at_ms, exact, row)

@@ -6,6 +6,7 @@ Events are named by absolute index (position + base), which stays when older eve
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from hawksnest.kernel.windows.limits import WINDOWS_MS
 
@@ -110,7 +111,7 @@ class Tracker:
 
     def seek(
         self, at_ms: int, times: "array[int]", ids: "array[int]", start: int, high: int
-    ) -> tuple[list[int], list[list[int]]] | None:
+    ) -> tuple[tuple[int, int, int, int], list[Sequence[int]]] | None:
         """Positions where the windows that end at `at_ms` start, and the distinct counts by kind.
 
         `high` is the position after the last event that is not later than `at_ms`. None when the read is
@@ -133,13 +134,14 @@ class Tracker:
                     position -= 1
                     row = ids[position * width : (position + 1) * width]
                     self._enter(window, position + base, row)
-        counts = [[0] * len(WINDOWS_MS)] * width
+        counts: list[Sequence[int]] = [(0, 0, 0, 0)] * width
         for track in self._tracks:
             distinct = track.distinct[:]
             if high < end:
                 self._exclude(track, distinct, ids, high, end)
             counts[track.kind] = distinct
-        return [low - base for low in self._lows], counts
+        low1, low2, low3, low4 = self._lows
+        return (low1 - base, low2 - base, low3 - base, low4 - base), counts
 
     def _forward(self, window: int, edge: int, times: "array[int]", ids: "array[int]") -> None:
         base, width, end = self._base, self._width, len(times)
@@ -157,10 +159,9 @@ class Tracker:
 
     def _exclude(self, track: _Track, distinct: list[int], ids: "array[int]", high: int, end: int) -> None:
         """Take the events in [high, end), which are later than the read, out of the counts."""
-        base = self._base
         for position in range(high, end):
             before = track.previous[position]
-            if ids[position * self._width + track.kind] and before < high + base:
+            if ids[position * self._width + track.kind]:  # its first event in there takes it out, if any
                 for window, low in enumerate(self._lows):
                     if before < low:
                         distinct[window] -= 1
