@@ -28,7 +28,7 @@ class Resource:
     @property
     def key(self) -> tuple[str, ...]:
         """Identity inside the tenant."""
-        return (self.name,)  # type: ignore[attr-defined, no-any-return]
+        return (self.name,)  # type: ignore[attr-defined]
 
     def arn(self, tenant: Tenant) -> str:
         """`arn:aws:frauddetector:<region>:<account>:<type>/<key…>`."""

@@ -6,19 +6,23 @@ has an environment twin; `--help` names it.
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 import click
 
 from hawksnest import __version__
-from hawksnest.config import ALERT, CLIENT, LOG, SERVE, STREAM, Option, Settings, from_environment
+from hawksnest.config import PROCESS, SERVE, Option, Settings, from_environment
 from hawksnest.errors import HawksnestError, UsageError
+from hawksnest.store.ports import Catalog
+from hawksnest.wire.keys import create_key, delete_key, list_keys
+from hawksnest.world import RealWorld, iso_ms
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,8 +33,8 @@ class Composition(Protocol):
     def serve(self, settings: Settings) -> None:
         """Serve until SIGINT or SIGTERM."""
 
-    def keys(self, settings: Settings) -> Any:
-        """The access keys of the data folder: `.create(account)`, `.list()`, `.delete(id)`, `.close()`."""
+    def catalog(self, settings: Settings) -> AbstractContextManager[Catalog]:
+        """The resources of the data folder, beside a running server or without one."""
 
 
 def options(*tables: tuple[Option, ...]) -> Callable[[F], F]:
@@ -63,7 +67,33 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _show(as_json: bool, value: dict[str, Any], text: str) -> None:
+def end_with(parent: int) -> None:
+    """Send SIGTERM to this process once `parent` is no longer its parent; 0: never."""
+    if not parent:
+        return
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def say_started(settings: Settings, port: int) -> None:
+    """What a person wants to know once the server listens."""
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    click.echo(f"Hawksnest serves http://{shown}:{port} (pages: /console/, data: {settings.data})")
+    if not settings.no_auth:
+        click.echo(
+            f"Try: AWS_SHARED_CREDENTIALS_FILE={settings.data / 'credentials'} "
+            f"aws frauddetector get-detectors --endpoint-url http://{shown}:{port}"
+        )
+
+
+def show(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """The result: one JSON object or text for a person."""
     click.echo(json.dumps(value) if as_json else text)
 
 
@@ -82,13 +112,14 @@ def cli() -> None:
 
 
 @cli.command()
-@options(SERVE)
+@options(SERVE, PROCESS)
 @click.pass_obj
-def serve(composition: Composition, **given: Any) -> None:
+def serve(composition: Composition, /, parent: int, **given: Any) -> None:
     """Serve the API and the console from one data folder.
 
     The first start writes an access key to DATA/credentials. Ctrl-C stops cleanly.
     """
+    end_with(parent)
     composition.serve(Settings.of(**given))
 
 
@@ -105,43 +136,41 @@ _DATA = tuple(option for option in SERVE if option.name in ("data", "region"))
 @click.option("--account", default="000000000000", show_default=True, help="12-digit account of the key.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.pass_obj
-def keys_create(composition: Composition, account: str, as_json: bool, **given: Any) -> None:
+def keys_create(composition: Composition, /, account: str, as_json: bool, **given: Any) -> None:
     """Create a key; its secret is shown once, here."""
-    store = composition.keys(Settings.of(**given))
-    try:
-        key = store.create(account)
-    finally:
-        store.close()
+    with composition.catalog(Settings.of(**given)) as catalog:
+        key = create_key(catalog, RealWorld(), account)
     shown = {"access_key_id": key.access_key_id, "secret_access_key": key.secret, "account": key.account}
-    _show(as_json, shown, "\n".join(f"{name} = {value}" for name, value in shown.items()))
+    show(as_json, shown, "\n".join(f"{name} = {value}" for name, value in shown.items()))
 
 
 @keys.command("list")
 @options(_DATA)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.pass_obj
-def keys_list(composition: Composition, as_json: bool, **given: Any) -> None:
+def keys_list(composition: Composition, /, as_json: bool, **given: Any) -> None:
     """List the keys, without their secrets."""
-    store = composition.keys(Settings.of(**given))
-    try:
-        found = [{"access_key_id": key.access_key_id, "account": key.account} for key in store.list()]
-    finally:
-        store.close()
-    _show(as_json, {"keys": found}, "\n".join(f"{key['access_key_id']}  {key['account']}" for key in found))
+    with composition.catalog(Settings.of(**given)) as catalog:
+        found = [
+            {
+                "access_key_id": key.access_key_id,
+                "account": key.account,
+                "created_at": iso_ms(key.created_at_ms),
+                "description": key.description or "",
+            }
+            for key in list_keys(catalog)
+        ]
+    show(as_json, {"keys": found}, "\n".join("  ".join(each.values()) for each in found))
 
 
 @keys.command("delete")
 @click.argument("access_key_id")
 @options(_DATA)
 @click.pass_obj
-def keys_delete(composition: Composition, access_key_id: str, **given: Any) -> None:
+def keys_delete(composition: Composition, /, access_key_id: str, **given: Any) -> None:
     """Delete a key; calls signed with it are refused from then on."""
-    store = composition.keys(Settings.of(**given))
-    try:
-        if not store.delete(access_key_id):
-            raise UsageError(f"There is no key {access_key_id}; `hawksnest keys list` shows them.")
-    finally:
-        store.close()
+    with composition.catalog(Settings.of(**given)) as catalog:
+        delete_key(catalog, access_key_id)
 
 
 def main(composition: Composition) -> None:

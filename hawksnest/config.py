@@ -52,13 +52,14 @@ CLIENT = (
 LOG = (Option("log", "file://hawksnest-data/stream", "Where topics live: file://DIR or kafka://HOST:PORT."),)
 
 STREAM = (
-    Option("input-topic", "transactions", "Topic to read transactions from."),
-    Option("output-topic", "processed_transactions", "Topic to write decisions to."),
+    Option("input-topic", "", "Topic to read transactions from; empty: the mapping's."),
+    Option("output-topic", "", "Topic to write decisions to; empty: the mapping's."),
     Option("map", "", "TOML file that says how records become events; empty: the reference layout."),
     Option("group", "hawksnest-stream", "Consumer group whose offsets are committed."),
     Option("start", "committed", "Where to begin: committed, latest, earliest or an ISO time."),
     Option("concurrency", 8, "Predictions in flight at once.", int),
-    Option("dead-letter-limit", 0.5, "Share of dead letters that stops the stream.", float),
+    Option("dead-letter-limit", 0.25, "Share of dead letters that stops the stream.", float),
+    Option("state", "hawksnest-data/stream-state", "Folder for what the stream must remember."),
 )
 
 ALERT = (
@@ -68,10 +69,13 @@ ALERT = (
     Option("smtp-password", "", "Password to log in with; better given by its environment variable."),
     Option("starttls", False, "Encrypt the connection with STARTTLS.", bool),
     Option("sender", "hawksnest@localhost", "Address that mails come from."),
-    Option("recipient", "fraud-team@localhost", "Address that mails go to."),
+    Option("recipients", "fraud-team@localhost", "Addresses that mails go to, separated by commas."),
     Option("outcomes", "block", "Outcomes that raise a mail, separated by commas."),
-    Option("mails-per-minute", 30, "Above this rate one digest takes the place of single mails.", int),
+    Option("mails-per-minute", 30, "Above this rate a digest takes the place of single mails.", int),
+    Option("state", "hawksnest-data/alert-state", "Folder for what was mailed already."),
 )
+
+PROCESS = (Option("parent", 0, "Process id that this process ends with; 0: none.", int),)
 
 
 @dataclass(frozen=True)

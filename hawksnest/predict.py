@@ -82,9 +82,7 @@ def settled(app: App, call: Call, key: EventKey) -> Iterator[tuple[Known | None,
     raise conflict(f"Event {key.event_id} is being changed by too many calls at once; try again.")
 
 
-def predict(
-    app: App, call: Call, snapshot: DetectorSnapshot, event: Event, resolved: Resolved
-) -> Predicted:
+def predict(app: App, call: Call, snapshot: DetectorSnapshot, event: Event, resolved: Resolved) -> Predicted:
     """Decide one event and append the decision; durable once `call.seq` is.
 
     A repeated event id with the same instant replaces the event and is counted once. With `call.idempotent`
@@ -99,7 +97,7 @@ def predict(
                 call.idempotent or (known.stored and snapshot.event_type.ingestion)
             ):
                 raise conflict(
-                    f"Event {event.event_id} of type {event.event_type} is already known with another timestamp."
+                    f"Event {event.event_id} of type {event.event_type} is known with another timestamp."
                 )
             if call.idempotent and known.decision_seq:
                 return _recorded(app, call, key, known)

@@ -109,7 +109,7 @@ class Snapshots:
         return found if found is not None and found.revision == self._catalog.revision(tenant) else None
 
     def peek(self, tenant: Tenant, detector_id: str, version: str | None) -> DetectorSnapshot | None:
-        """The fresh snapshot of a version (None: the ACTIVE one) if it is in memory; never touches the disk."""
+        """The fresh snapshot of a version (None: the ACTIVE one) if in memory; never touches the disk."""
         found = self._detectors.get((tenant, detector_id, version))
         return found if found is not None and found.revision == self._catalog.revision(tenant) else None
 
@@ -266,7 +266,9 @@ class Snapshots:
         if found is None:
             found = Decider(
                 [
-                    DecisionRule(rule.rule_id, rule.rule_version, rule.outcomes, check(rule.expression, scope))
+                    DecisionRule(
+                        rule.rule_id, rule.rule_version, rule.outcomes, check(rule.expression, scope)
+                    )
                     for rule in rules
                 ],
                 execution_mode,

@@ -52,6 +52,10 @@ class LiveFeed:
         """Begin to follow."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """End the feed's endless answers; returns at once."""
+        self._stop.set()
+
     def stop(self) -> None:
         """Stop following; returns when the thread has ended."""
         self._stop.set()

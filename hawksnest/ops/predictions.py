@@ -45,7 +45,9 @@ def _snapshot(app: App, call: Call, request: Request) -> DetectorSnapshot:
             raise Defer
         if app.catalog.get(call.tenant, EventType, named) is None:
             raise not_found(f"Event type {named[:64]} does not exist.")
-        raise invalid(f"Detector {detector_id} decides events of type {snapshot.event_type.name}, not {named}.")
+        raise invalid(
+            f"Detector {detector_id} decides events of type {snapshot.event_type.name}, not {named}."
+        )
     return snapshot
 
 
@@ -183,9 +185,11 @@ def _shown_rule(app: App, call: Call, record: Predicted, line: RuleTrace) -> dic
     }
     rule = app.catalog.get(call.tenant, Rule, record.detector_id, line.rule_id, line.rule_version)
     if rule is not None:  # a rule may be deleted once no version names it
+        variables = (app.catalog.get(call.tenant, Variable, name) for name in rule.variables)
+        instants = [each.name for each in variables if each and each.data_type == "DATETIME"]
         shown["outcomes"] = list(rule.outcomes)
         shown["expression"] = rule.expression
-        shown["expressionWithValues"] = expression_with_values(rule.expression, record.values)
+        shown["expressionWithValues"] = expression_with_values(rule.expression, record.values, instants)
     return shown
 
 

@@ -1,0 +1,5 @@
+"""`python -m hawksnest` is the command."""
+
+from hawksnest.main import run
+
+run()

@@ -1,0 +1,112 @@
+"""Composition root: the only place where adapters are built and put together."""
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hawksnest import cli, commands
+from hawksnest.app import App
+from hawksnest.config import Settings
+from hawksnest.console.live import LiveFeed
+from hawksnest.console.pages import console
+from hawksnest.jobs import Trainings
+from hawksnest.metrics import Metrics
+from hawksnest.ops.registry import OPERATIONS
+from hawksnest.snapshot import Snapshots
+from hawksnest.store.data_folder import open_catalog, open_store
+from hawksnest.store.ports import Catalog
+from hawksnest.stream.open import open_log
+from hawksnest.wire.door import Door, refuse_open_door
+from hawksnest.wire.keys import KeyRing, ensure_first_key
+from hawksnest.wire.server import bind, serve
+from hawksnest.wire.site import Site
+from hawksnest.world import RealWorld, World
+
+TOPICS = {
+    "output": "processed_transactions",
+    "truth": "transactions_truth",
+    "alerts": "alerts_sent",
+    "dead_letters": "transactions_dead_letter",
+}
+
+log = logging.getLogger("hawksnest")
+
+
+@contextmanager
+def open_app(settings: Settings, world: World) -> Iterator[App]:
+    """Everything a server has in hand, opened and, at the end, closed. Raises UsageError."""
+    store = open_store(settings, world)
+    try:
+        snapshots = Snapshots(store.catalog, settings.data / "models")
+        trainings = Trainings(settings, world, store.catalog, snapshots.catalog_changed)
+        try:
+            yield App(
+                settings=settings,
+                world=world,
+                catalog=store.catalog,
+                ledger=store.ledger,
+                states=store.states,
+                snapshots=snapshots,
+                trainings=trainings,
+            )
+        finally:
+            trainings.close()
+    finally:
+        store.close()
+
+
+class Hawksnest:
+    """What the command offers that needs adapters; see `cli.Composition`."""
+
+    def serve(self, settings: Settings) -> None:
+        """Serve API and console until SIGINT or SIGTERM."""
+        world = RealWorld()
+        refuse_open_door(settings.no_auth, settings.host)
+        listener = bind(settings.host, settings.port)
+        port = listener.getsockname()[1]
+        with listener, open_app(settings, world) as app:
+            ensure_first_key(
+                app.catalog, world, settings.data / "credentials", settings.account, settings.region
+            )
+            app.trainings.resume()
+            metrics = Metrics()
+            feed = LiveFeed(app, open_log(f"file://{settings.data / 'stream'}", world), TOPICS)
+            door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics)
+            site = Site(app, door, metrics, console(feed))
+            feed.start()
+            _settle_memory()
+            try:
+                serve(
+                    site,
+                    settings.host,
+                    port,
+                    on_started=lambda: cli.say_started(settings, port),
+                    on_stopping=feed.ask_to_stop,
+                    listener=listener,
+                )
+            finally:
+                feed.stop()
+                door.close()
+
+    @contextmanager
+    def catalog(self, settings: Settings) -> Iterator[Catalog]:
+        """The resources alone, beside a running server or without one."""
+        catalog = open_catalog(settings.data, RealWorld())
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+
+
+def _settle_memory() -> None:
+    """What is loaded now lives as long as the process: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def run() -> None:
+    """Entry point of the command."""
+    commands.register(cli.cli)
+    cli.main(Hawksnest())
