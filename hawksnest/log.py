@@ -71,6 +71,7 @@ class SegmentLog:
         self._lock = threading.Lock()  # buffers and counters
         self._flush_lock = threading.Lock()  # one write at a time, in order
         self._failure: str | None = None
+        self._closed = False
         self._pending: list[_Batch] = []
         self._writing: list[_Batch] = []
         self._retired: list[int] = []
@@ -245,7 +246,10 @@ class SegmentLog:
             self._spare = fd, path
 
     def close(self) -> None:
-        """Flush (unless the log has failed) and release the descriptors."""
+        """Flush (unless the log has failed) and release the descriptors; once more does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             if self._failure is None:
                 self.flush()
