@@ -58,7 +58,7 @@ class AlertOptions:
     digest_events: int = 500
     retry_first_s: float = 0.5
     retry_most_s: float = 300.0
-    known_ids: int = 1_000_000
+    known_ids: int = 1_048_576
     until_end: bool = False  # end when everything in the topic has been mailed
 
 

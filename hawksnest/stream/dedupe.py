@@ -20,7 +20,7 @@ from hawksnest.errors import Poison
 from hawksnest.stream.ports import Log, StreamRecord
 
 DIGEST_BYTES = 16
-_BLOCK = 65_536
+_BLOCK = 262_144  # digests that are sorted into an array together
 _CATCH_UP = 2_000  # records read at a time
 
 
@@ -31,7 +31,7 @@ def digest(*parts: str | int) -> bytes:
 
 
 class _Block:
-    """65,536 digests, sorted: a megabyte instead of the seven that a set takes."""
+    """Digests, sorted: 16 bytes each instead of the hundred that a set takes."""
 
     def __init__(self, digests: Iterable[bytes]) -> None:
         halves: npt.NDArray[Any] = (
@@ -41,13 +41,13 @@ class _Block:
         self._high = np.ascontiguousarray(halves[order, 0])
         self._low = np.ascontiguousarray(halves[order, 1])
 
-    def __contains__(self, wanted: bytes) -> bool:
-        high, low = (np.uint64(int.from_bytes(part, "big")) for part in (wanted[:8], wanted[8:]))
-        first = int(np.searchsorted(self._high, high, side="left"))
-        while first < len(self._high) and self._high[first] == high:
-            if self._low[first] == low:
+    def holds(self, high: np.uint64, low: np.uint64) -> bool:
+        """Is the digest of these two halves here?"""
+        at = int(self._high.searchsorted(high))
+        while at < len(self._high) and self._high[at] == high:
+            if self._low[at] == low:
                 return True
-            first += 1
+            at += 1
         return False
 
 
@@ -57,8 +57,7 @@ class SeenIds:
     The file is a plain row of digests in the order of arrival; a torn end is cut when it is opened.
     """
 
-    def __init__(self, path: Path, capacity: int = 2_000_000) -> None:
-        assert capacity >= _BLOCK
+    def __init__(self, path: Path, capacity: int = 1_048_576) -> None:
         self._path = path
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -86,7 +85,7 @@ class SeenIds:
         if len(self._recent) >= _BLOCK:
             self._blocks.append(_Block(self._recent))
             self._recent = {}
-            while len(self._blocks) * _BLOCK > self._capacity:
+            while len(self._blocks) * _BLOCK > max(self._capacity, _BLOCK):
                 self._blocks.popleft()
 
     def __contains__(self, wanted: bytes) -> bool:
@@ -94,7 +93,12 @@ class SeenIds:
             return self._has(wanted)
 
     def _has(self, wanted: bytes) -> bool:
-        return wanted in self._recent or any(wanted in block for block in reversed(self._blocks))
+        if wanted in self._recent:
+            return True
+        if not self._blocks:
+            return False
+        high, low = (np.uint64(int.from_bytes(half, "big")) for half in (wanted[:8], wanted[8:]))
+        return any(block.holds(high, low) for block in self._blocks)
 
     def add(self, wanted: bytes) -> bool:
         """True when it was new; in memory only."""

@@ -62,7 +62,7 @@ class StreamOptions:
     )
     dead_letter_window: int = 1_000
     dead_letter_minimum: int = 100
-    known_ids: int = 2_000_000  # event ids remembered against a second decision record
+    known_ids: int = 1_048_576  # event ids remembered against a second decision record
     until_end: bool = False  # end when everything in the topic has been decided
 
 
