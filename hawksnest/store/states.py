@@ -171,6 +171,8 @@ def _read(path: Path, seq: int) -> Iterator[bytes]:
                 raise ValueError("it ends early")
             length, crc = _CHUNK.unpack(head)
             if length == 0:
+                if crc or file.read(1):
+                    raise ValueError("its end is damaged")
                 return
             chunk = file.read(length)
             if len(chunk) < length or crc32(chunk) != crc:
