@@ -21,6 +21,7 @@ import msgspec
 from hawksnest.catalog import EventType, Model, ModelKey, ModelVersion, Tenant, Variable
 from hawksnest.config import Settings
 from hawksnest.kernel.events import parse_timestamp
+from hawksnest.log import sync_folder
 from hawksnest.ml import spec
 from hawksnest.store.ports import Catalog
 from hawksnest.world import World
@@ -240,6 +241,7 @@ class Trainings:
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             made.replace(target)
+            sync_folder(target.parent)  # before the catalogue speaks of it
         return str(place)
 
     def _fail(self, job: _Job, reason: str) -> None:

@@ -5,11 +5,14 @@ An artefact is a folder with `model.txt` (LightGBM's text format), `plan.json`, 
 """
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hawksnest.kernel.features import FeaturePlan
+from hawksnest.log import sync_folder
 from hawksnest.ml.calibration import Calibration
 from hawksnest.ml.scorer import RowScorer
 
@@ -44,14 +47,18 @@ class ServedModel:
 def save(
     folder: Path, model_text: str, plan: FeaturePlan, calibration: Calibration, card: dict[str, Any]
 ) -> None:
-    """Write an artefact; the folder appears whole or not at all."""
+    """Write an artefact in place of any that is there; it is durable, and appears whole or not at all."""
     scratch = folder.with_name(folder.name + ".new")
-    scratch.mkdir(parents=True, exist_ok=True)
-    (scratch / MODEL).write_text(model_text, encoding="utf-8")
-    _write(scratch / PLAN, plan.to_json())
-    _write(scratch / CALIBRATION, calibration.to_json())
-    _write(scratch / CARD, {"format": FORMAT, **card})
+    for leftover in (scratch, folder):  # of an attempt that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    _write(scratch / MODEL, model_text)
+    _write(scratch / PLAN, _json(plan.to_json()))
+    _write(scratch / CALIBRATION, _json(calibration.to_json()))
+    _write(scratch / CARD, _json({"format": FORMAT, **card}))
+    sync_folder(scratch)
     scratch.replace(folder)
+    sync_folder(folder.parent)
 
 
 def load(folder: Path) -> ServedModel:
@@ -67,9 +74,15 @@ def load(folder: Path) -> ServedModel:
     return ServedModel(card, plan, calibration, RowScorer(folder / MODEL, len(plan.names)))
 
 
-def _write(path: Path, content: Any) -> None:
-    # allow_nan: a plan may hold NaN for a feature without data; both ends are Python's json.
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> Any:

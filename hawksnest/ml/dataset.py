@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,11 @@ def read_csv(spec: TrainingSpec, source: ExternalEvents, report: Report, tell: T
     """The rows of a CSV file; problems go into `report`, and raise Unusable when nothing can be read."""
     dataset = Dataset(columns_of(spec))
     try:
-        with Buckets(Path(source.buckets), source.s3_endpoint, source.region).open(source.uri) as stream:
-            _read_rows(spec, dataset, stream, report, tell)
+        with (
+            Buckets(Path(source.buckets), source.s3_endpoint, source.region).open(source.uri) as stream,
+            io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
+        ):
+            _read_rows(spec, dataset, text, report, tell)
     except UnicodeDecodeError:
         raise report.stop(
             "The file is not UTF-8.", f"{source.uri} has bytes that are no UTF-8 text."
@@ -101,9 +104,9 @@ def read_csv(spec: TrainingSpec, source: ExternalEvents, report: Report, tell: T
     return dataset
 
 
-def _read_rows(spec: TrainingSpec, dataset: Dataset, stream: BinaryIO, report: Report, tell: Tell) -> None:
+def _read_rows(spec: TrainingSpec, dataset: Dataset, text: TextIO, report: Report, tell: Tell) -> None:
     csv.field_size_limit(FIELD_MAX)
-    reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+    reader = csv.reader(text, strict=True)
     header = next(reader, [])
     wanted = ["EVENT_TIMESTAMP", "EVENT_LABEL", *spec.model_variables]
     absent = [name for name in wanted if name not in header]

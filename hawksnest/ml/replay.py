@@ -1,6 +1,6 @@
 """Stored events as they arrived: the journal read again, and entity states as they stood at each arrival."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,13 +57,13 @@ class History:
         return dataset
 
     def vectors(
-        self, plan: FeaturePlan, dataset: Dataset, wanted: NDArray[np.bool_], tell: Tell
-    ) -> NDArray[np.float64]:
-        """Features of the dataset's `wanted` rows, aggregates as they stood when each event arrived.
+        self, plans: Sequence[FeaturePlan], dataset: Dataset, wanted: NDArray[np.bool_], tell: Tell
+    ) -> list[NDArray[np.float64]]:
+        """Features of the dataset's `wanted` rows by each plan, aggregates as they stood at each arrival.
 
         The states see every stored event of the type, inside the window or not, as the server's do.
         """
-        made = np.empty((int(wanted.sum()), len(plan.names)))
+        made = [np.empty((int(wanted.sum()), len(plan.names))) for plan in plans]
         states = EntityStates()
         folded: dict[str, Footprint] = {}
         row = place = 0
@@ -76,7 +76,9 @@ class History:
             mark = footprint(event)
             if is_row:
                 if wanted[row]:
-                    made[place] = plan.vector(dataset.model_values(row), states.read(mark), event.event_at_ms)
+                    values, reads = dataset.model_values(row), states.read(mark)
+                    for plan, vectors in zip(plans, made, strict=True):
+                        vectors[place] = plan.vector(values, reads, event.event_at_ms)
                     place += 1
                 row += 1
                 if row % REPORT_EVERY == 0:

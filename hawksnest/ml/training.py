@@ -6,7 +6,7 @@ calibration, metrics and importance come from them.
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from hawksnest import __version__
 from hawksnest.kernel.features import ENTITY_SOURCE, FeaturePlan
 from hawksnest.ml import artefact, trees
 from hawksnest.ml.calibration import Calibration
-from hawksnest.ml.dataset import FRAUD, UNLABELED, Dataset, Tell, read_csv, weights_of
+from hawksnest.ml.dataset import FRAUD, REPORT_EVERY, UNLABELED, Dataset, Tell, read_csv, weights_of
 from hawksnest.ml.metrics import auc, metrics
 from hawksnest.ml.replay import History
 from hawksnest.ml.spec import (
@@ -35,7 +35,7 @@ from hawksnest.store.journal import JournalReader
 
 HELD_OUT = 0.15  # of the labelled events, the newest
 SEARCH_HELD_OUT = 0.2  # of the older ones, again the newest: chooses shape and number of trees
-EXPLAINED_MAX = 5_000  # events whose SHAP values make the importance
+EXPLAINED_MAX = 600  # held-out events whose SHAP values make the importance
 
 Floats = NDArray[np.float64]
 K = TypeVar("K", str, tuple[str, ...])
@@ -78,9 +78,10 @@ def _train(
     dataset, history = _read(spec, messages, _part(tell, 0.0, 0.15), journal)
     split = _checked(spec, dataset, messages)
     tell(0.15, f"computing features of {len(dataset.times):,} events")
-    plan, vectors = _features(spec, dataset, history, split, _part(tell, 0.15, 0.5))
-    table = trees.Table(vectors, split.fraud, split.weights, plan.names, tuple(plan.categorical))
-    shape, rounds, trials = _search(spec, table.part(split.train), _part(tell, 0.5, 0.85))
+    plan, vectors, trial_vectors = _features(spec, dataset, history, split, _part(tell, 0.15, 0.5))
+    table = trees.Table(vectors, split.fraud, split.weights, plan.names, plan.categorical)
+    trial = trees.Table(trial_vectors, split.fraud, split.weights, plan.names, plan.categorical)
+    shape, rounds, trials = _search(spec, trial.part(split.train), _part(tell, 0.5, 0.85))
     tell(0.85, f"growing {rounds} trees on {len(split.train):,} events")
     booster = trees.grow(table.part(split.train), shape, rounds, spec.seed, spec.threads)
     tell(0.93, f"measuring on {len(split.held):,} newer events")
@@ -176,31 +177,47 @@ def _split(
 
 def _features(
     spec: TrainingSpec, dataset: Dataset, history: History | None, split: _Split, tell: Tell
-) -> tuple[FeaturePlan, Floats]:
-    """The plan, fitted on the older events, and vectors of all rows (NaN for rows nobody uses)."""
+) -> tuple[FeaturePlan, Floats, Floats]:
+    """The plan and the vectors of all rows (NaN for rows nobody uses), and those that the search uses.
+
+    Each plan is fitted only on what it may know: values that are new in the newer events have to be new to
+    the plan too, or the search would favour models that rely on having seen them.
+    """
     aggregates = spec.model_type == "TRANSACTION_FRAUD_INSIGHTS"
-    rows = np.sort(split.train).tolist()
-    plan = FeaturePlan.fit(
-        dataset.specs(), [dataset.model_values(row) for row in rows], aggregates=aggregates
-    )
+    specs = dataset.specs()
+    plans = [
+        FeaturePlan.fit(specs, [dataset.model_values(row) for row in rows.tolist()], aggregates=aggregates)
+        for rows in (split.train, split.train[: _search_border(len(split.train))])
+    ]
     used = np.zeros(len(dataset.times), bool)
     used[split.train] = used[split.held] = True
-    vectors = np.full((len(used), len(plan.names)), np.nan)
+    made = [np.full((len(used), len(plan.names)), np.nan) for plan in plans]
     if aggregates and history is not None:
-        vectors[used] = history.vectors(plan, dataset, used, tell)
+        found = history.vectors(plans, dataset, used, tell)
     else:
-        vectors[used] = _plain_vectors(plan, dataset, np.flatnonzero(used).tolist(), tell)
-    return plan, vectors
+        found = _plain_vectors(plans, dataset, np.flatnonzero(used).tolist(), tell)
+    for whole, part in zip(made, found, strict=True):
+        whole[used] = part
+    return plans[0], made[0], made[1]
 
 
-def _plain_vectors(plan: FeaturePlan, dataset: Dataset, rows: list[int], tell: Tell) -> Floats:
+def _plain_vectors(
+    plans: Sequence[FeaturePlan], dataset: Dataset, rows: list[int], tell: Tell
+) -> list[Floats]:
     """Features without aggregates."""
-    made = np.empty((len(rows), len(plan.names)))
+    made = [np.empty((len(rows), len(plan.names))) for plan in plans]
     for place, row in enumerate(rows):
-        made[place] = plan.vector(dataset.model_values(row), None, dataset.times[row])
-        if place % 1_000 == 0:
+        values = dataset.model_values(row)
+        for plan, vectors in zip(plans, made, strict=True):
+            vectors[place] = plan.vector(values, None, dataset.times[row])
+        if place % REPORT_EVERY == 0:
             tell(place / len(rows), f"computed features of {place:,} events")
     return made
+
+
+def _search_border(rows: int) -> int:
+    """How many of the older rows the search trains on; the others choose."""
+    return rows - round(SEARCH_HELD_OUT * rows)
 
 
 def _search(
@@ -208,7 +225,7 @@ def _search(
 ) -> tuple[trees.Shape, int, list[dict[str, Any]]]:
     """The shape that ranks the newer part of the training events best, and how many trees to grow on all."""
     total = len(table.fraud)
-    border = total - round(SEARCH_HELD_OUT * total)
+    border = _search_border(total)
     older, newer = table.part(slice(None, border)), table.part(slice(border, None))
     shapes = trees.candidates(total, int(table.fraud.sum()))
     if not 0 < newer.fraud.sum() < len(newer.fraud) or not 0 < older.fraud.sum() < border:
@@ -236,7 +253,7 @@ def _importance(
     A feature made of several variables counts for each with its share. What the entity takes part in is also
     told by group, under the name that stands for the entity. The event's time belongs to no variable.
     """
-    step = max(1, len(vectors) // EXPLAINED_MAX)
+    step = -(-len(vectors) // EXPLAINED_MAX)
     mean = np.abs(trees.contributions(booster, vectors[::step])).mean(axis=0)
     single = {column.variable.name: 0.0 for column in dataset.columns}
     groups: dict[tuple[str, ...], float] = defaultdict(float)
