@@ -100,7 +100,7 @@ def load_states(folder: Path, journal: JournalReader, last_seq: int) -> tuple[En
     for seq, path in _checkpoints(folder):
         try:
             if seq <= last_seq:
-                states = EntityStates.restore(_read(path, seq))
+                states = _restore(path, seq)
                 replay_states(journal, states, seq)
                 return states, seq
             _log.warning("checkpoint %s is ahead of the journal and was removed", path.name)
@@ -124,7 +124,7 @@ def write_checkpoint(data_folder: Path) -> int:
         states, seq = EntityStates(), 0
         for found, path in _checkpoints(folder):
             try:
-                states, seq = EntityStates.restore(_read(path, found)), found
+                states, seq = _restore(path, found), found
                 break
             except ValueError:  # the server removes it at its next start
                 continue
@@ -158,6 +158,15 @@ def _write(folder: Path, seq: int, states: EntityStates) -> None:
     sync_folder(folder)
     for _, old in _checkpoints(folder)[KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def _restore(path: Path, seq: int) -> EntityStates:
+    """The states of a checkpoint that is whole to its last byte. Raises ValueError."""
+    chunks = _read(path, seq)
+    states = EntityStates.restore(chunks)
+    if next(chunks, None) is not None:
+        raise ValueError("it goes on after its end")
+    return states
 
 
 def _read(path: Path, seq: int) -> Iterator[bytes]:
