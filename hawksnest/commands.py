@@ -118,10 +118,9 @@ def stream(as_json: bool, parent: int, **given: Any) -> None:
     Calls GetEventPrediction of the server at --endpoint for each record, as a customer would. Records that
     can never be decided go to the dead-letter topic with the reason.
     """
-    from hawksnest.client import Client
+    from hawksnest.client import Client, read_credentials
     from hawksnest.stream.open import open_log
     from hawksnest.stream.pipeline import StreamOptions, run_stream
-    from hawksnest.wire.keys import read_credentials
 
     end_with(parent)
     stop = stop_on_signals()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from hawksnest.client import Client
+from hawksnest.client import Client, read_credentials
 from hawksnest.demo import resources
 from hawksnest.demo.processes import Processes
 from hawksnest.demo.watch import Watcher
@@ -25,7 +25,6 @@ from hawksnest.stream.mapping import Mapping
 from hawksnest.stream.open import open_log
 from hawksnest.stream.ports import Log, Producer
 from hawksnest.stream.schema import members_of
-from hawksnest.wire.keys import read_credentials
 from hawksnest.world import RealWorld, World, iso_s
 
 HISTORY_DAYS = 30
