@@ -1,5 +1,7 @@
 """A thin keep-alive client of the API for our own commands, safe to use from several threads."""
 
+from configparser import ConfigParser, Error
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -7,10 +9,11 @@ import orjson
 import urllib3
 
 from hawksnest.errors import ServiceError, Transient, UsageError
-from hawksnest.wire.model import fraud_detector
-from hawksnest.wire.sigv4 import Credentials, sign
+from hawksnest.signing import Credentials, sign
 from hawksnest.world import RealWorld, World
 
+TARGET_PREFIX = "AWSHawksNestServiceFacade."
+SERVICE = "frauddetector"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
 
@@ -40,8 +43,6 @@ class Client:
         self._host = host if parts.port in (None, default) else f"{host}:{parts.port}"
         self._credentials = credentials
         self._world = world or RealWorld()
-        self._prefix = fraud_detector().target_prefix + "."
-        self._service = fraud_detector().signing_name
         self._pool = kind(
             parts.hostname,
             parts.port or default,
@@ -61,11 +62,11 @@ class Client:
         headers = {
             "content-type": "application/x-amz-json-1.1",
             "host": self._host,
-            "x-amz-target": self._prefix + operation,
+            "x-amz-target": TARGET_PREFIX + operation,
         }
         if idempotent:
             headers["x-hawksnest-idempotent"] = "true"
-        headers |= sign(self._credentials, self._service, headers, body, self._world.now_ms())
+        headers |= sign(self._credentials, SERVICE, headers, body, self._world.now_ms())
         try:
             reply = self._pool.request("POST", "/", body=body, headers=headers)
         except urllib3.exceptions.HTTPError as fault:
@@ -96,3 +97,22 @@ def _fault(operation: str, status: int, members: dict[str, Any]) -> ServiceError
     if status >= 500 or status == 429 or code in _WORTH_RETRYING:
         return Transient(f"{operation}: {code}: {message}")
     return ServiceError(code, message, status)
+
+
+def read_credentials(path: Path, region: str = "us-east-1", profile: str = "default") -> Credentials:
+    """Credentials from a file in AWS's INI form; `region` counts where the file names none.
+
+    Raises UsageError when the file or what it should hold is missing.
+    """
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text())
+        section = parser[profile]
+        return Credentials(
+            section["aws_access_key_id"], section["aws_secret_access_key"], section.get("region", region)
+        )
+    except (OSError, UnicodeDecodeError, Error, KeyError):
+        raise UsageError(
+            f"{path} holds no access key for profile {profile!r}; "
+            "`hawksnest serve` writes one at its first start."
+        ) from None

@@ -2,13 +2,13 @@
 
 import os
 import re
-from configparser import ConfigParser, Error
 from pathlib import Path
 
 from hawksnest.catalog import AccessKey, Tenant
 from hawksnest.errors import UsageError
+from hawksnest.signing import Credentials
 from hawksnest.store.ports import Catalog
-from hawksnest.wire.sigv4 import Credentials, Verifier
+from hawksnest.wire.sigv4 import Verifier
 from hawksnest.world import World
 
 NOBODY = Tenant("", "")  # keys are found before the caller is known
@@ -115,22 +115,3 @@ def write_credentials(path: Path, credentials: Credentials) -> None:
         draft.replace(path)
     except OSError as fault:
         raise UsageError(f"{path} can't be written: {fault.strerror}.") from None
-
-
-def read_credentials(path: Path, region: str = "us-east-1", profile: str = "default") -> Credentials:
-    """Credentials from a file in AWS's INI form; `region` counts where the file names none.
-
-    Raises UsageError when the file or what it should hold is missing.
-    """
-    parser = ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text())
-        section = parser[profile]
-        return Credentials(
-            section["aws_access_key_id"], section["aws_secret_access_key"], section.get("region", region)
-        )
-    except (OSError, UnicodeDecodeError, Error, KeyError):
-        raise UsageError(
-            f"{path} holds no access key for profile {profile!r}; "
-            "`hawksnest serve` writes one at its first start."
-        ) from None

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 in request headers: checking what clients send, signing what ours send.
+"""AWS Signature Version 4 in request headers: checking what clients send.
 
 The check works from the request's own SignedHeaders list. What stays the same between two requests of one
 client on one day (everything in the Authorization header before the signature) is parsed and derived once
@@ -19,14 +19,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from hawksnest.catalog import AccessKey, Tenant
 from hawksnest.errors import ServiceError
+from hawksnest.signing import ALGORITHM, POST_ROOT, amz_date, derive_key
 
-ALGORITHM = b"AWS4-HMAC-SHA256"
 SKEW_MAX_MS = 300_000
 CREDENTIAL_MAX_BYTES = 4_096  # longest Authorization header that is looked at
 PREFIXES_MAX = 4_096  # (key, day, region, header list) combinations kept
 SIGNING_KEYS_MAX = 1_024
-
-POST_ROOT = b"POST\n/\n\n"  # method, path and query as the canonical request begins
 
 _SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 _REGION = re.compile(rb"[a-z0-9-]{3,20}")
@@ -278,11 +276,6 @@ def _instant_ms(date: bytes) -> int | None:
         return None
 
 
-def amz_date(at_ms: int) -> str:
-    """`20240102T030405Z`: how a request says when it was signed."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
 def _check_date(date: bytes, day: bytes, now_ms: int) -> None:
     at_ms = _instant_ms(date) if len(date) == 16 else None
     if at_ms is None:
@@ -303,49 +296,6 @@ def _check_date(date: bytes, day: bytes, now_ms: int) -> None:
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{day.decode()}' != '{shown[:8]}'."
         )
-
-
-def derive_key(secret: str, day: bytes, region: bytes, service: bytes) -> bytes:
-    """The signing key of a day, region and service."""
-    key = b"AWS4" + secret.encode()
-    for part in (day, region, service, b"aws4_request"):
-        key = hmac.digest(key, part, "sha256")
-    return key
-
-
-_derived = lru_cache(64)(derive_key)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What a client signs with. `secret` stays out of `repr`."""
-
-    access_key_id: str
-    secret: str
-    region: str
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.access_key_id!r}, region={self.region!r})"
-
-
-def sign(
-    credentials: Credentials, service: str, headers: Mapping[str, str], body: bytes, now_ms: int
-) -> dict[str, str]:
-    """The headers to add to a `POST /` with these headers (lower-case names, all of them signed)."""
-    date = amz_date(now_ms)
-    signed = dict(headers) | {"x-amz-date": date}
-    names = sorted(signed)
-    lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)
-    canonical = f"{POST_ROOT.decode()}{lines}\n{';'.join(names)}\n{hashlib.sha256(body).hexdigest()}"
-    scope = f"{date[:8]}/{credentials.region}/{service}/aws4_request"
-    to_sign = f"{ALGORITHM.decode()}\n{date}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = _derived(credentials.secret, date[:8].encode(), credentials.region.encode(), service.encode())
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    authorization = (
-        f"{ALGORITHM.decode()} Credential={credentials.access_key_id}/{scope}, "
-        f"SignedHeaders={';'.join(names)}, Signature={signature}"
-    )
-    return {"x-amz-date": date, "authorization": authorization}
 
 
 def claimed_region(headers: Mapping[bytes, bytes]) -> str | None:

@@ -5,14 +5,16 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, cast
 
+import botocore.session
 import orjson
 import pytest
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 from generated import MODEL, OPERATIONS, broken, items_of, sample
 
+from hawksnest.client import SERVICE, TARGET_PREFIX
 from hawksnest.errors import ServiceError
-from hawksnest.wire.model import fraud_detector
+from hawksnest.wire.model import MODELS, fraud_detector
 from hawksnest.wire.render import misfits, serialiser
 from hawksnest.wire.shapes import parser, validator
 
@@ -46,6 +48,14 @@ def test_the_model_is_the_one_of_botocore_with_its_73_operations() -> None:
     assert len(OPERATIONS) == 73
     assert fraud_detector().target_prefix == MODEL.metadata["targetPrefix"]
     assert fraud_detector().signing_name == MODEL.signing_name
+    assert f"{fraud_detector().target_prefix}." == TARGET_PREFIX
+    assert fraud_detector().signing_name == SERVICE
+
+
+def test_the_vendored_model_is_unchanged() -> None:
+    loader = botocore.session.get_session().get_component("data_loader")
+    vendored = orjson.loads((MODELS / "frauddetector-2019-11-15.json").read_bytes())
+    assert vendored == loader.load_service_model("frauddetector", "service-2", "2019-11-15")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -16,7 +16,7 @@ from small_server import SmallServer
 
 from hawksnest.client import Client
 from hawksnest.errors import ServiceError, Transient, UsageError
-from hawksnest.wire.sigv4 import Credentials, sign
+from hawksnest.signing import Credentials, sign
 
 PREFIX = "AWSHawksNestServiceFacade."
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import botocore.session
 import pytest
 
+from hawksnest.client import read_credentials
 from hawksnest.errors import ServiceError, UsageError
+from hawksnest.signing import Credentials, sign
 from hawksnest.store.sqlite import Database, SqliteCatalog
 from hawksnest.wire.keys import (
     KeyRing,
@@ -13,10 +15,8 @@ from hawksnest.wire.keys import (
     delete_key,
     ensure_first_key,
     list_keys,
-    read_credentials,
     write_credentials,
 )
-from hawksnest.wire.sigv4 import Credentials, sign
 from hawksnest.world import ManualWorld
 
 ACCOUNT = "000000000000"

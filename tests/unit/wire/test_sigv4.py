@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from hawksnest.catalog import AccessKey
 from hawksnest.errors import ServiceError
+from hawksnest.signing import Credentials, sign
 from hawksnest.wire.sigv4 import (
     PREFIXES_MAX,
-    Credentials,
     Recent,
     Verifier,
     claimed_region,
     parse_authorization,
-    sign,
 )
 from hawksnest.world import RealWorld
 
