@@ -303,16 +303,18 @@ def finish_deployment(app: App, call: Call, key: ModelKey) -> None:
                 update(app, call, known, now_ms, status=status)
 
 
-def resume_deployments(app: App, tenants: Iterable[Tenant]) -> list[ModelKey]:
+def resume_deployments(app: App) -> list[ModelKey]:
     """At server start: finish what was being deployed when the last server ended; returns what failed."""
     failed = []
-    for tenant in tenants:
+    for folder in sorted((app.settings.data / "models").glob("*/*")):  # whoever has artefacts
+        tenant = Tenant(folder.parent.name, folder.name)
         for version in app.catalog.list(tenant, ModelVersion):
             if version.status in DEPLOYING:
+                key = ModelKey(*version.key)
                 try:
-                    finish_deployment(app, Call(tenant), ModelKey(*version.key))
+                    finish_deployment(app, Call(tenant), key)
                 except (ServiceError, ValueError, OSError):
-                    failed.append(ModelKey(*version.key))
+                    failed.append(key)
     return failed
 
 

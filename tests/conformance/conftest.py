@@ -18,12 +18,10 @@ from botocore.session import Session
 from hawksnest.app import App
 from hawksnest.catalog import ModelVersion, Tenant
 from hawksnest.config import Settings
-from hawksnest.jobs import Trainings
+from hawksnest.main import open_app
 from hawksnest.metrics import Metrics
 from hawksnest.ml import spec
 from hawksnest.ops.registry import OPERATIONS
-from hawksnest.snapshot import Snapshots
-from hawksnest.store.data_folder import open_store
 from hawksnest.wire.door import Door
 from hawksnest.wire.keys import KeyRing, create_key
 from hawksnest.wire.server import BackgroundServer
@@ -320,20 +318,16 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, small_model: Callable[[], tuple[Path, dict[str, Any]]]
 ) -> Iterator[Server]:
     """The server of all conformance tests, with its real store."""
-    settings, world = Settings.of(data=tmp_path_factory.mktemp("data"), port=0), RealWorld()
-    store = open_store(settings, world)
-    snapshots = Snapshots(store.catalog, settings.data / "models")
-    trainings = Trainings(settings, world, store.catalog, snapshots.catalog_changed)
-    trainings.close()  # no children here: what starts stays in the queue
-    app = App(settings, world, store.catalog, store.ledger, store.states, snapshots, trainings)
-    metrics = Metrics()
-    door = Door(app, OPERATIONS, KeyRing(store.catalog, "frauddetector"), metrics, check_responses=True)
-    try:
-        with BackgroundServer(Site(app, door, metrics)) as running:
-            yield Server(app, running.url, small_model)
-    finally:
-        door.close()
-        store.close()
+    settings = Settings.of(data=tmp_path_factory.mktemp("data"), port=0)
+    with open_app(settings, RealWorld()) as app:
+        app.trainings.close()  # no children here: what starts stays in the queue
+        metrics = Metrics()
+        door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics, check_responses=True)
+        try:
+            with BackgroundServer(Site(app, door, metrics)) as running:
+                yield Server(app, running.url, small_model)
+        finally:
+            door.close()
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def set_status(server, afd, value: str) -> None:
 def test_a_deployment_that_a_crash_cut_off_is_finished_at_start_or_when_asked_again(afd, server, stuck):
     trained(afd)
     set_status(server, afd, stuck)
-    assert resume_deployments(server.app, [afd.tenant]) == []
+    assert resume_deployments(server.app) == []
     assert status(afd) == "ACTIVE"
     set_status(server, afd, stuck)
     afd.c.update_model_version_status(modelVersionNumber="1.0", status="ACTIVE", **M)
@@ -143,7 +143,7 @@ def test_a_version_without_its_artefact_stays_undeployed(afd, server):
         )
     assert status(afd) == "TRAINING_COMPLETE"
     set_status(server, afd, "ACTIVATE_IN_PROGRESS")
-    assert resume_deployments(server.app, [afd.tenant]) == [ModelKey(*KEY)]
+    assert resume_deployments(server.app) == [ModelKey(*KEY)]
     assert status(afd) == "TRAINING_COMPLETE"
 
 
