@@ -167,6 +167,7 @@ def _key(record: bytes) -> Key:
     state.times = _unpacked("q", rest.take(8 * events))
     state.sums = _unpacked("q", rest.take(8 * 3 * (events + 1)))
     state.ids = _unpacked("I", rest.take(4 * state.width * events))
+    state.recover()
     state.buckets = _rings(rest.take(bucket_bytes))
     return (account, region, event_type), kind, value, state
 

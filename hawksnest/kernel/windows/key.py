@@ -23,6 +23,7 @@ from hawksnest.kernel.windows.limits import (
 from hawksnest.kernel.windows.tracker import Tracker
 
 _REWIND = 512  # a late event with more later ones than this makes the tracker start anew
+_LATE = 64  # a read before more events than this counts distinct values from scratch
 
 _W1, _W2, _W3, _W4 = WINDOWS_MS
 _LOG_MASK = COUNT_BIT - 1
@@ -30,13 +31,24 @@ _COUNT_SHIFT = COUNT_BIT.bit_length() - 1
 _NONE = (0, 0, 0, 0)
 
 Row = tuple[int, ...]
-_Cut = tuple["array[int]", "array[int]", "array[int]"]  # times, sums with the ones before, ids
 
 
 class KeyState:
     """What entity and identity keys share: folding, reverting, and where windows start."""
 
-    __slots__ = ("buckets", "count", "gone", "ids", "kinds", "number", "start", "sums", "times", "tracker")
+    __slots__ = (
+        "buckets",
+        "count",
+        "gone",
+        "ids",
+        "kinds",
+        "marks",
+        "number",
+        "start",
+        "sums",
+        "times",
+        "tracker",
+    )
 
     width: ClassVar[int]
 
@@ -48,6 +60,7 @@ class KeyState:
         self.times = array("q")
         self.sums = array("q", (0, 0, 0))
         self.ids = array("I")
+        self.marks = [0] * self.width  # bit p: no event after position p has p's counterpart
         self.gone: list[int] | None = None  # first and last instant of the events let go
         self.buckets: list[Ring] | None = None
         self.tracker: Tracker | None = None
@@ -79,60 +92,86 @@ class KeyState:
             self._spill()
         if self.tracker is None:
             if events > tracked:
-                self.tracker = Tracker(self.kinds, self.width, self.ids, self.start)
+                self._track()
         elif events * 2 < tracked:
             self.tracker = None
 
     def _append(self, at_ms: int, amount: Money, row: Row) -> None:
-        sums = self.sums
+        sums, ids, position = self.sums, self.ids, len(self.times)
+        if self.tracker is not None:
+            self.tracker.append(position, row, self.marks)
+        else:
+            marks, width = self.marks, self.width
+            for kind, number in enumerate(row):
+                if number:
+                    before = position - 1
+                    if before < self.start or ids[before * width + kind] != number:
+                        before = self._search(kind, number)
+                    marks[kind] ^= 1 << position if before < 0 else 1 << position | 1 << before
         self.times.append(at_ms)
         sums.extend((sums[-3] + amount[0], sums[-2] + amount[1], sums[-1] + amount[2]))
-        self.ids.extend(row)
-        if self.tracker is not None:
-            self.tracker.append(len(self.times) - 1, row)
+        ids.extend(row)
+
+    def _search(self, kind: int, number: int) -> int:
+        """Position of the counterpart's newest event, -1 when there is none."""
+        column = self.ids[self.start * self.width + kind :: self.width]
+        column.reverse()
+        return len(self.times) - 1 - column.index(number) if number in column else -1
 
     def _insert(self, at_ms: int, amount: Money, row: Row) -> None:
-        """A late event: take the later ones off, add it, put them back."""
+        """Add an event that is not the newest."""
         place = bisect_right(self.times, at_ms, self.start)
-        later = self._cut(place)
-        self._append(at_ms, amount, row)
-        self._paste(later)
+        again = self._unmark(place)
+        self.times.insert(place, at_ms)
+        self.ids[place * self.width : place * self.width] = array("I", row)
+        self.sums[place * 3 : place * 3] = self.sums[place * 3 : place * 3 + 3]
+        self._shift(place + 1, amount)
+        self._mark(place, again)
 
-    def _cut(self, place: int) -> _Cut:
-        """Take the events from `place` on off the end: times, sums from the one before them, ids."""
-        width, times = self.width, self.times
-        tracker = self.tracker
-        if tracker is not None:
-            if len(times) - place > _REWIND:
-                self.tracker = None
-            else:
-                for position in range(len(times) - 1, place - 1, -1):
-                    row = self.ids[position * width : (position + 1) * width]
-                    tracker.pop(position, row, self.start)
-        cut = times[place:], self.sums[place * 3 :], self.ids[place * width :]
-        del times[place:]
-        del self.sums[(place + 1) * 3 :]
-        del self.ids[place * width :]
-        return cut
+    def _remove(self, place: int, amount: Money) -> None:
+        """Take an event out."""
+        again = self._unmark(place)
+        del self.times[place]
+        del self.ids[place * self.width : (place + 1) * self.width]
+        del self.sums[place * 3 : place * 3 + 3]
+        self._shift(place, (-amount[0], -amount[1], -amount[2]))
+        self._mark(place, again)
 
-    def _paste(self, cut: _Cut) -> None:
-        """Put events back that `_cut` took off; running totals are shifted by what happened in between."""
-        times, sums, ids = cut
-        if not times:
+    def _shift(self, place: int, change: tuple[int, int, int]) -> None:
+        """Running totals from `place` on change."""
+        for column in range(3):
+            tail = slice(place * 3 + column, None, 3)
+            self.sums[tail] = array("q", [total + change[column] for total in self.sums[tail]])
+
+    def _unmark(self, place: int) -> bool:
+        """Before events from `place` on change: take them off the tracker, if that pays."""
+        tracker, width = self.tracker, self.width
+        if tracker is None or len(self.times) - place > _REWIND:
+            return False
+        for position in range(len(self.times) - 1, place - 1, -1):
+            row = self.ids[position * width : (position + 1) * width]
+            tracker.pop(position, row, self.start, self.marks)
+        return True
+
+    def _mark(self, place: int, again: bool) -> None:
+        """After that: put them back, or find out all marks anew."""
+        tracker, width = self.tracker, self.width
+        if tracker is None:
+            self.recover()
             return
-        position = len(self.times)
-        shifts = [self.sums[column - 3] - sums[column] for column in range(3)]
-        self.times.extend(times)
-        self.ids.extend(ids)
-        moved = array("q", bytes(8 * (len(sums) - 3)))
-        for column, shift in enumerate(shifts):
-            moved[column::3] = array("q", [total + shift for total in sums[column + 3 :: 3]])
-        self.sums.extend(moved)
-        tracker = self.tracker
-        if tracker is not None:
-            width = self.width
-            for place in range(len(times)):
-                tracker.append(position + place, ids[place * width : (place + 1) * width])
+        if not again:
+            self._track()
+            return
+        for position in range(place, len(self.times)):
+            tracker.append(position, self.ids[position * width : (position + 1) * width], self.marks)
+
+    def recover(self) -> None:
+        """Find out the marks of the events that are there."""
+        self._track()
+        self.tracker = None
+
+    def _track(self) -> None:
+        self.tracker = Tracker(self.kinds, self.width, self.ids, self.start, self.marks)
 
     # Letting go
 
@@ -180,6 +219,7 @@ class KeyState:
         for column, base in enumerate(self.sums[:3]):
             self.sums[column::3] = array("q", [total - base for total in self.sums[column::3]])
         self.start = 0
+        self.marks = [marks >> start for marks in self.marks]
         if self.tracker is not None:
             self.tracker.compact(start)
 
@@ -193,9 +233,7 @@ class KeyState:
         if place is None:
             self._revert_gone(at_ms, amount)
             return
-        later = self._cut(place + 1)
-        self._cut(place)
-        self._paste(later)
+        self._remove(place, amount)
 
     def _find(self, at_ms: int, amount: Money, row: Row) -> int | None:
         width = self.width
@@ -248,29 +286,36 @@ class KeyState:
 
     def _distinct(self, kind: int, lows: tuple[int, int, int, int], high: int) -> Sequence[int]:
         """Distinct counterparts of one kind in the four windows."""
+        marks = self.marks[kind]
         low1, low2, low3, low4 = lows
-        if low4 == high or not self.kinds >> kind & 1:
+        if not marks or low4 == high:
             return _NONE
-        width = self.width
-        column = self.ids[low4 * width + kind : high * width : width]
-        numbers = set(column)
-        if len(numbers) == 1:
-            return _NONE if 0 in numbers else (low1 < high, low2 < high, low3 < high, 1)
-        count4 = len(numbers) - (0 in numbers)
-        count3 = count4
+        if high < len(self.times):
+            if self.tracker is None or len(self.times) - high > _LATE:
+                return self._recounted(kind, lows, high)
+            marks = self.tracker.marks_below(kind, high, self.start, marks)
+        marks >>= low4
+        count4 = count3 = marks.bit_count()
         if low3 > low4:
-            del column[: low3 - low4]
-            numbers = set(column)
-            count3 = len(numbers) - (0 in numbers)
+            marks >>= low3 - low4
+            count3 = marks.bit_count()
         count2 = count3
         if low2 > low3:
-            del column[: low2 - low3]
-            numbers = set(column)
-            count2 = len(numbers) - (0 in numbers)
-        if low1 == low2:
-            return count2, count2, count3, count4
-        numbers = set(column[low1 - low2 :])
-        return len(numbers) - (0 in numbers), count2, count3, count4
+            marks >>= low2 - low3
+            count2 = marks.bit_count()
+        if low1 > low2:
+            marks >>= low1 - low2
+            return marks.bit_count(), count2, count3, count4
+        return count2, count2, count3, count4
+
+    def _recounted(self, kind: int, lows: tuple[int, int, int, int], high: int) -> Sequence[int]:
+        """The same for a read before so many events that their marks are of no use."""
+        width = self.width
+        counts = []
+        for low in lows:
+            numbers = set(self.ids[low * width + kind : high * width : width])
+            counts.append(len(numbers) - (0 in numbers))
+        return counts
 
     def _spans(self, at_ms: int, high: int) -> tuple[float, float]:
         """Seconds since the newest and the first event not later than `at_ms`; NaN when there is none."""
@@ -321,15 +366,7 @@ class EntityState(KeyState):
     def read(self, at_ms: int, log: int) -> tuple[float, ...]:
         """ENTITY_READS at an event with this log-amount (0: without an amount)."""
         high = self._high(at_ms)
-        tracker, sought = self.tracker, None
-        if tracker is not None:
-            sought = tracker.seek(at_ms, self.times, self.ids, self.start, high)
-        if sought is None:
-            lows = self._lows(at_ms, high)
-            ips, bins = self._distinct(0, lows, high), self._distinct(1, lows, high)
-            devices, mails = self._distinct(2, lows, high), self._distinct(3, lows, high)
-        else:
-            lows, (ips, bins, devices, mails) = sought
+        lows = self._lows(at_ms, high)
         low1, low2, low3, low4 = lows
         sums = self.sums
         end = high * 3
@@ -364,10 +401,10 @@ class EntityState(KeyState):
             cents4 / amounts4 / 100 if amounts4 else nan,
             _z_score(log & _LOG_MASK, amounts4, logs4 & _LOG_MASK, square) if log else nan,
             *self._spans(at_ms, high),
-            *ips,
-            *bins,
-            *devices,
-            *mails,
+            *self._distinct(0, lows, high),
+            *self._distinct(1, lows, high),
+            *self._distinct(2, lows, high),
+            *self._distinct(3, lows, high),
         )
 
 
@@ -387,14 +424,7 @@ class IdentityState(KeyState):
     def read(self, at_ms: int, entity: int) -> tuple[float, ...]:
         """IDENTITY_READS at an event of the entity with this number (0: unknown or new)."""
         high = self._high(at_ms)
-        tracker, sought = self.tracker, None
-        if tracker is not None:
-            sought = tracker.seek(at_ms, self.times, self.ids, self.start, high)
-        if sought is None:
-            lows = self._lows(at_ms, high)
-            entities = self._distinct(0, lows, high)
-        else:
-            lows, (entities,) = sought
+        lows = self._lows(at_ms, high)
         low1, low2, low3, low4 = lows
         sums = self.sums
         cents = sums[high * 3]
@@ -416,7 +446,7 @@ class IdentityState(KeyState):
             cents2 / 100,
             cents3 / 100,
             cents4 / 100,
-            *entities,
+            *self._distinct(0, lows, high),
             *self._spans(at_ms, high),
             self._since_with(at_ms, entity, low4, high) if entity and low4 < high else nan,
         )
