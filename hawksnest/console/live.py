@@ -14,6 +14,7 @@ from hawksnest.app import App
 from hawksnest.catalog import Tenant
 from hawksnest.console.rollup import Names, Rollup
 from hawksnest.errors import HawksnestError
+from hawksnest.kernel.events import parse_timestamp
 from hawksnest.store.records import Predicted
 from hawksnest.stream.ports import Consumer, Log
 
@@ -141,6 +142,21 @@ class LiveFeed:
         elif role == "truth":
             rollup.fold_truth(str(value["event_id"]), bool(value["fraud"]))
         elif role == "alerts":
-            rollup.fold_mail(value)
+            rollup.fold_mail(_shown_mail(value))
         elif role == "dead_letters":
             rollup.dead_letters += 1
+
+
+def _shown_mail(sent: dict[str, Any]) -> dict[str, Any]:
+    """A record of the topic of sent mails as one line of the inbox."""
+    events = sent["events"]
+    first = events[0]
+    about = f"{first['amount']} {first['currency'].upper()} by {first['entity_id']}: {first['rules']}"
+    if len(events) > 1:
+        about += f" and {len(events) - 1} more"
+    return {
+        "mail": sent["mail"],
+        "at_ms": parse_timestamp(sent["at"]),
+        "subject": sent["subject"],
+        "about": about,
+    }

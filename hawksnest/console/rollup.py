@@ -121,7 +121,9 @@ class Rollup:
             self._count_truth(decided, fraud)
 
     def fold_mail(self, mail: dict[str, Any]) -> None:
-        """One mail was sent."""
+        """One mail was sent; a copy noted twice (after a crash) counts once."""
+        if any(mail["mail"] == known["mail"] for known in self.mails):
+            return
         self.mail_count += 1
         self.mails.appendleft(mail)
 
