@@ -335,7 +335,7 @@ class Attackers:
             return Ring(*given)
         if kind == SLOW_EVASION:
             return SlowEvasion(*given)
-        victim = self._population.victim()
+        victim = self._population.victim(at_us)
         if victim is None:
             return None
         return StolenCard(*given, victim) if kind == STOLEN_CARD else AccountTakeover(*given, victim)

@@ -9,7 +9,7 @@ from copy import copy
 from itertools import accumulate
 from random import Random
 
-from hawksnest.simulate.people import People, Person
+from hawksnest.simulate.people import City, People, Person
 from hawksnest.simulate.shop import (
     BIG_TICKETS,
     BY_NAME,
@@ -46,6 +46,32 @@ NEW_MAILBOX_SHARE = 0.004
 MOVE_SHARE = 0.003
 
 
+class Place:
+    """Where several payers live. After a visit nobody of them pays until `free_us`."""
+
+    __slots__ = ("card_bin", "city", "dormitory", "free_us", "ip", "members", "seats", "street")
+
+    def __init__(self, random: Random, people: People, dormitory: bool) -> None:
+        self.dormitory = dormitory
+        self.ip = people.fixed_ip()
+        self.city: City = people.city()
+        self.street = people.street()
+        self.card_bin = people.card_bin()
+        self.seats = random.randrange(8, 26) if dormitory else random.choice((2, 2, 3, 3, 4, 5))
+        self.members: list[Payer] = []
+        self.free_us = 0
+
+    def rest(self, random: Random, at_us: int) -> None:
+        """Somebody of the place paid now; the next one follows hours to days later."""
+        median_h, sigma = (3, 0.9) if self.dormitory else (14, 1.0)
+        self.free_us = at_us + int(median_h * HOUR_US * random.lognormvariate(0.0, sigma))
+
+    def vacancy_gap_us(self, random: Random) -> int:
+        """Until the next inhabitant moves in."""
+        median_h, sigma = (6, 0.8) if self.dormitory else (30, 1.0)
+        return int(median_h * HOUR_US * random.lognormvariate(0.0, sigma))
+
+
 class Payer:
     """One customer. A visit is one payment, or a few within the hour from the same device and address."""
 
@@ -67,16 +93,26 @@ class Payer:
         "last_us",
         "leaves",
         "person",
+        "place",
         "visits",
     )
 
-    def __init__(self, random: Random, people: People, person: Person, home_ip: str, at_us: int) -> None:
+    def __init__(
+        self,
+        random: Random,
+        people: People,
+        person: Person,
+        home_ip: str,
+        at_us: int,
+        place: Place | None,
+    ) -> None:
         rhythm = _RHYTHMS[
             0 if (lot := random.random()) < _RHYTHM_SUMS[0] else 1 if lot < _RHYTHM_SUMS[1] else 2
         ]
         self._random = random
         self._people = people
         self.person = person
+        self.place = place
         self._home_ip = home_ip
         self._mobile_ip = people.mobile_ip()
         self._mobile_share = random.choice((0.0, 0.15, 0.3, 0.6))
@@ -133,6 +169,12 @@ class Payer:
                 payments.append((delay, self._payment(kind, ip, agent)))
         return payments
 
+    def join(self, at_us: int) -> Payment:
+        """One payment at home, beside another member of the household."""
+        self.last_us = at_us
+        self.visits += 1
+        return self._payment("family", self._home_ip, self._random.choice(self._agents))
+
     def _change(self) -> str:
         """Sometimes something about the payer changes, or the visit is out of the ordinary."""
         random = self._random
@@ -158,6 +200,7 @@ class Payer:
             self.person = copy(self.person)
             self.person.street, self.person.city = self._people.street(), self._people.city()
             self._home_ip = self._people.fixed_ip()
+            self.place = None
             return "moved"
         return "usual"
 

@@ -4,16 +4,20 @@ A stream of 50 payments a second needs thousands of times more customers than a 
 payments a day. Squeezing the known customers into it would make each of them look like an attack. So nobody
 is ever called back early: a payer rests for the natural gap *in event time* after each visit, then waits
 among the ready ones; each visit takes a ready payer by lot, and the emptier that room, the more often
-somebody new comes instead. The gaps, addresses per household and so on are then the same at every rate; only
-the share of new customers grows when a stream goes faster than its known customers come back.
+somebody new comes instead.
+
+The same holds for what payers share. A family or a dormitory behind one address has its own natural gap: else
+a fast stream would call many of them within a minute, and the shared address would look like a ring. So
+gaps of payers and of addresses are the same at every rate; only the share of new customers grows when a
+stream goes faster than its known customers come back.
 """
 
 from heapq import heappop, heappush
 from random import Random
 
-from hawksnest.simulate.payer import Payer
-from hawksnest.simulate.people import City, People
-from hawksnest.simulate.shop import DAY_US, HOUR_US
+from hawksnest.simulate.payer import Payer, Place
+from hawksnest.simulate.people import People
+from hawksnest.simulate.shop import SECOND_US, Payment
 
 MAX_PAYERS = 60_000  # remembered; beyond, a visit is a payer's last one
 MAX_PLACES = 10_000
@@ -21,26 +25,8 @@ NEWCOMERS = 1_500  # a waiting room of this many ready payers makes every second
 _TRIES = 6
 
 HOUSEHOLD_SHARE = 0.22  # newcomers who live with others: same street and home address
+COMPANY_SHARE = 0.06  # visits of such a payer after which another of the household pays within the hour
 DORMITORY_SHARE = 0.05  # newcomers behind a big shared address: same address, other streets
-
-
-class _Place:
-    """Where several payers live; the next of them shows up only after a natural gap."""
-
-    __slots__ = ("card_bin", "city", "dormitory", "ip", "seats", "street")
-
-    def __init__(self, random: Random, people: People, dormitory: bool) -> None:
-        self.dormitory = dormitory
-        self.ip = people.fixed_ip()
-        self.city: City = people.city()
-        self.street = people.street()
-        self.card_bin = people.card_bin()
-        self.seats = random.randrange(8, 26) if dormitory else random.choice((2, 2, 3, 3, 4, 5))
-
-    def gap_us(self, random: Random) -> int:
-        if self.dormitory:
-            return int(6 * HOUR_US * random.lognormvariate(0.0, 0.8))
-        return int(1.2 * DAY_US * random.lognormvariate(0.0, 1.0))
 
 
 class Population:
@@ -51,7 +37,7 @@ class Population:
         self._people = people
         self._ready: list[Payer] = []
         self._resting: list[tuple[int, int, Payer]] = []
-        self._places: dict[bool, list[tuple[int, int, _Place]]] = {True: [], False: []}
+        self._places: dict[bool, list[tuple[int, int, Place]]] = {True: [], False: []}
         self._serial = 0
 
     def __len__(self) -> int:
@@ -64,34 +50,64 @@ class Population:
             ready.append(heappop(resting)[2])
         if random.random() * (len(ready) + NEWCOMERS) < NEWCOMERS:
             return self._newcomer(at_us)
-        index = 0
+        found = -1
         for _ in range(_TRIES):
             index = int(random.random() * len(ready))
-            if random.random() < ready[index].inclined(at_us):
-                break
+            place = ready[index].place
+            if place is None or place.free_us <= at_us:
+                found = index
+                if random.random() < ready[index].inclined(at_us):
+                    break
+        return self._newcomer(at_us) if found < 0 else self._taken(found)
+
+    def _taken(self, index: int) -> Payer:
+        """Takes a payer out of the ready ones."""
+        ready = self._ready
         payer, ready[index] = ready[index], ready[-1]
         ready.pop()
         return payer
 
+    def company(self, payer: Payer, at_us: int) -> list[tuple[int, Payment]]:
+        """Sometimes another of the family, who has not paid for long enough, pays too: (delay, payment)."""
+        place = payer.place
+        if place is None or place.dormitory or self._random.random() >= COMPANY_SHARE:
+            return []
+        rested = [
+            member
+            for member in place.members
+            if member is not payer and member.place is place and at_us - member.last_us > member.gap_us
+        ]
+        if not rested:
+            return []
+        delay_us = int(min(3600.0, self._random.lognormvariate(6.2, 1.0)) * SECOND_US)
+        return [(delay_us, self._random.choice(rested).join(at_us + delay_us))]
+
     def back(self, payer: Payer, at_us: int) -> None:
         """After a visit that ended now the payer rests, or never comes again."""
+        if payer.place is not None:
+            payer.place.rest(self._random, at_us)
         if self._random.random() >= payer.leaves and len(self) < MAX_PAYERS:
-            self._serial += 1
-            heappush(self._resting, (at_us + payer.natural_gap_us(), self._serial, payer))
+            self._rest(payer, at_us)
 
-    def victim(self) -> Payer | None:
-        """Somebody with a past whose card or account an attacker holds; stays a customer all the same."""
+    def _rest(self, payer: Payer, at_us: int) -> None:
+        self._serial += 1
+        heappush(self._resting, (at_us + payer.natural_gap_us(), self._serial, payer))
+
+    def victim(self, at_us: int) -> Payer | None:
+        """Somebody with a past whose card or account an attacker holds; comes back after a natural gap."""
         ready = self._ready
         if not ready:
             return None
-        candidates = [ready[int(self._random.random() * len(ready))] for _ in range(3)]
-        return max(candidates, key=lambda payer: payer.visits)
+        indices = [int(self._random.random() * len(ready)) for _ in range(3)]
+        payer = self._taken(max(indices, key=lambda index: ready[index].visits))
+        self._rest(payer, at_us)
+        return payer
 
     def _newcomer(self, at_us: int) -> Payer:
         random, people = self._random, self._people
         lot = random.random()
         if lot >= HOUSEHOLD_SHARE + DORMITORY_SHARE:
-            return Payer(random, people, people.person(), people.fixed_ip(), at_us)
+            return Payer(random, people, people.person(), people.fixed_ip(), at_us, None)
         place = self._place(at_us, dormitory=lot >= HOUSEHOLD_SHARE)
         if place.dormitory:
             person = people.person(place.city)
@@ -99,17 +115,27 @@ class Population:
             person = people.person(place.city, place.street)
             if random.random() < 0.4:
                 person.card_bin = place.card_bin
-        return Payer(random, people, person, place.ip, at_us)
+        payer = Payer(random, people, person, place.ip, at_us, place)
+        place.members.append(payer)
+        return payer
 
-    def _place(self, at_us: int, dormitory: bool) -> _Place:
+    def _place(self, at_us: int, dormitory: bool) -> Place:
         """A place whose next inhabitant may show up now, or a new one."""
         places = self._places[dormitory]
+        place = None
         if places and places[0][0] <= at_us:
             place = heappop(places)[2]
-        else:
-            place = _Place(self._random, self._people, dormitory)
+            if place.free_us > at_us:
+                self._open(place, place.free_us)
+                place = None
+        if place is None:
+            place = Place(self._random, self._people, dormitory)
         place.seats -= 1
         if place.seats and len(places) < MAX_PLACES:
-            self._serial += 1
-            heappush(places, (at_us + place.gap_us(self._random), self._serial, place))
+            self._open(place, at_us + place.vacancy_gap_us(self._random))
         return place
+
+    def _open(self, place: Place, from_us: int) -> None:
+        """The place takes its next inhabitant from then on."""
+        self._serial += 1
+        heappush(self._places[place.dormitory], (from_us, self._serial, place))

@@ -124,7 +124,8 @@ class Simulation:
         if not payments:
             payer: Payer = self._population.next_payer(at_us)
             payments = payer.visit(at_us)
-            self._population.back(payer, at_us + payments[-1][0])
+            payments += self._population.company(payer, at_us)
+            self._population.back(payer, at_us + max(delay_us for delay_us, _ in payments))
         for delay_us, payment in payments[1:]:
             self._serial += 1
             heappush(self._pending, (at_us + delay_us, self._serial, payment))
