@@ -16,10 +16,11 @@ Response = dict[str, Any]
 def serialiser(operation: str) -> Callable[[Response], bytes]:
     """A function from a response to compact JSON: floats keep their point, members without a value are left
     out, blobs are base64."""
-    shaped = _floats(fraud_detector().operations[operation].output)
+    shape = fraud_detector().operations[operation].output
+    has_integers, shaped = _has_integers(shape), _floats(shape)
 
     def serialise(response: Response) -> bytes:
-        if shaped is not None:
+        if has_integers is not None and shaped is not None and has_integers(response):
             response = shaped(response)
         body = orjson.dumps(response, default=_blob)
         if b"null" in body:  # a cheap suspicion; only then a walk
@@ -40,6 +41,32 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nulls(item) for item in value if item is not None]
     return value
+
+
+def _has_integers(shape: Shape) -> Callable[[Any], bool] | None:
+    """A test for integers in float members, which costs less than writing them anew; None as in `_floats`."""
+    if shape.kind == "float":
+        return lambda value: type(value) is int
+    if shape.kind in ("list", "map"):
+        assert shape.element is not None
+        element = _has_integers(shape.element)
+        if element is None:
+            return None
+        if shape.kind == "list":
+            return lambda value: any(map(element, value))
+        return lambda value: any(map(element, value.values()))
+    parts = [(name, part) for name, member in shape.members.items() if (part := _has_integers(member))]
+    if not parts:
+        return None
+
+    def structure(value: Any) -> bool:
+        for name, part in parts:
+            member = value.get(name)
+            if member and part(member):
+                return True
+        return False
+
+    return structure
 
 
 def _floats(shape: Shape) -> Callable[[Any], Any] | None:

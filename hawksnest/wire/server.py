@@ -34,6 +34,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which alone would wait for ever for the rest of a request."""
 
     request_timeout_s = REQUEST_TIMEOUT_S
+    world = RealWorld()
 
     def connection_made(self, transport: Any) -> None:
         self._head_bytes = 0
@@ -98,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
             lines = [
                 *answer.headers,
                 (b"content-length", str(len(answer.body)).encode()),
-                (b"x-amzn-requestid", RealWorld().uuid().encode()),
+                (b"x-amzn-requestid", self.world.uuid().encode()),
                 (b"connection", b"close"),
             ]
             head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,9 @@ def test_half_a_request_is_ended_in_time(impatient: SmallServer, half: bytes) ->
     assert received.startswith(b"HTTP/1.1 408 Request Timeout")
     assert b'"__type":"RequestTimeoutException"' in received
     assert b"x-amzn-requestid: " in received
+    deadline_s = time.monotonic() + 10
+    while impatient.metrics.in_flight and time.monotonic() < deadline_s:
+        time.sleep(0.005)
     assert impatient.metrics.in_flight == 0
 
 
