@@ -12,6 +12,7 @@ from hawksnest.console.live import LiveFeed
 from hawksnest.console.pages import console
 from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
+from hawksnest.ops.model_versions import resume_deployments
 from hawksnest.ops.registry import OPERATIONS
 from hawksnest.snapshot import Snapshots
 from hawksnest.store.data_folder import open_catalog, open_store
@@ -70,6 +71,8 @@ class Hawksnest:
                 app.catalog, world, settings.data / "credentials", settings.account, settings.region
             )
             app.trainings.resume()
+            for key in resume_deployments(app):
+                log.warning("Model version %s %s could not be deployed.", key.model_id, key.version)
             metrics = Metrics()
             feed = LiveFeed(app, open_log(f"file://{settings.data / 'stream'}", world), TOPICS)
             door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics)
