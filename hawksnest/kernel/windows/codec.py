@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 
 from hawksnest.kernel.windows.buckets import Ring
-from hawksnest.kernel.windows.key import EntityState, IdentityState
+from hawksnest.kernel.windows.kinds import EntityState, IdentityState
 from hawksnest.kernel.windows.limits import WINDOWS_MS, Limits
 
 CHUNK_BYTES = 256 * 1024

@@ -8,15 +8,12 @@ event.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from math import nan, sqrt
+from math import nan
 from typing import ClassVar
 
 from hawksnest.kernel.windows.buckets import NOTHING, Ring, Sums
-from hawksnest.kernel.windows.footprint import COUNT_BIT, Money
+from hawksnest.kernel.windows.footprint import Money
 from hawksnest.kernel.windows.limits import (
-    COUNTERPARTS,
-    ENTITY_READS,
-    IDENTITY_READS,
     RETAIN_MS,
     WINDOWS_MS,
 )
@@ -26,11 +23,10 @@ _REWIND = 512  # a late event with more later ones than this makes the tracker s
 _LATE = 64  # a read before more events than this counts distinct values from scratch
 
 _W1, _W2, _W3, _W4 = WINDOWS_MS
-_LOG_MASK = COUNT_BIT - 1
-_COUNT_SHIFT = COUNT_BIT.bit_length() - 1
-_NONE = (0, 0, 0, 0)
+NONE_DISTINCT = (0, 0, 0, 0)
 
 Row = tuple[int, ...]
+Lows = tuple[int, int, int, int]
 
 
 class KeyState:
@@ -258,7 +254,7 @@ class KeyState:
 
     # Reading
 
-    def _high(self, at_ms: int) -> int:
+    def high(self, at_ms: int) -> int:
         """Position after the last event that is not later than `at_ms`."""
         times = self.times
         high = len(times)
@@ -266,7 +262,7 @@ class KeyState:
             return bisect_right(times, at_ms, self.start)
         return high
 
-    def _lows(self, at_ms: int, high: int) -> tuple[int, int, int, int]:
+    def lows(self, at_ms: int, high: int) -> Lows:
         """Positions where the four windows start, the shortest first."""
         times, low4 = self.times, self.start
         if high == low4:
@@ -284,12 +280,11 @@ class KeyState:
             return high, low2, low3, low4
         return bisect_right(times, at_ms - _W1, low2, high), low2, low3, low4
 
-    def _distinct(self, kind: int, lows: tuple[int, int, int, int], high: int) -> Sequence[int]:
-        """Distinct counterparts of one kind in the four windows."""
-        marks = self.marks[kind]
+    def distinct(self, marks: int, kind: int, lows: Lows, high: int) -> Sequence[int]:
+        """Distinct counterparts of one kind, whose marks these are, in the four windows."""
         low1, low2, low3, low4 = lows
         if not marks or low4 == high:
-            return _NONE
+            return NONE_DISTINCT
         if high < len(self.times):
             if self.tracker is None or len(self.times) - high > _LATE:
                 return self._recounted(kind, lows, high)
@@ -308,7 +303,7 @@ class KeyState:
             return marks.bit_count(), count2, count3, count4
         return count2, count2, count3, count4
 
-    def _recounted(self, kind: int, lows: tuple[int, int, int, int], high: int) -> Sequence[int]:
+    def _recounted(self, kind: int, lows: Lows, high: int) -> Sequence[int]:
         """The same for a read before so many events that their marks are of no use."""
         width = self.width
         counts = []
@@ -317,7 +312,7 @@ class KeyState:
             counts.append(len(numbers) - (0 in numbers))
         return counts
 
-    def _spans(self, at_ms: int, high: int) -> tuple[float, float]:
+    def spans(self, at_ms: int, high: int) -> tuple[float, float]:
         """Seconds since the newest and the first event not later than `at_ms`; NaN when there is none."""
         gone = self.gone
         if high > self.start:
@@ -331,7 +326,7 @@ class KeyState:
             return nan, nan
         return ((at_ms - gone[1]) / 1000 if gone[1] <= at_ms else nan), (at_ms - gone[0]) / 1000
 
-    def _bucketed(self, at_ms: int) -> list[Sums]:
+    def bucketed(self, at_ms: int) -> list[Sums]:
         """What the buckets add to each window."""
         newest = self.gone[1] if self.gone else at_ms
         return [
@@ -354,117 +349,3 @@ class KeyState:
         )
         rings = [(ring.floor, ring.marks, ring.sums) for ring in self.buckets or ()]
         return self.count, self.gone, events, rings
-
-
-class EntityState(KeyState):
-    """Of an entity: counterparts are its identities."""
-
-    __slots__ = ()
-
-    width = len(COUNTERPARTS)
-
-    def read(self, at_ms: int, log: int) -> tuple[float, ...]:
-        """ENTITY_READS at an event with this log-amount (0: without an amount)."""
-        high = self._high(at_ms)
-        lows = self._lows(at_ms, high)
-        low1, low2, low3, low4 = lows
-        sums = self.sums
-        end = high * 3
-        cents, logs = sums[end], sums[end + 1]
-        cents1, cents2 = cents - sums[low1 * 3], cents - sums[low2 * 3]
-        cents3, cents4 = cents - sums[low3 * 3], cents - sums[low4 * 3]
-        logs1, logs2 = logs - sums[low1 * 3 + 1], logs - sums[low2 * 3 + 1]
-        logs3, logs4 = logs - sums[low3 * 3 + 1], logs - sums[low4 * 3 + 1]
-        square = sums[end + 2] - sums[low4 * 3 + 2]
-        count1, count2, count3, count4 = high - low1, high - low2, high - low3, high - low4
-        if self.buckets is not None:
-            more = self._bucketed(at_ms)
-            count1, cents1, logs1 = count1 + more[0][0], cents1 + more[0][1], logs1 + more[0][2]
-            count2, cents2, logs2 = count2 + more[1][0], cents2 + more[1][1], logs2 + more[1][2]
-            count3, cents3, logs3 = count3 + more[2][0], cents3 + more[2][1], logs3 + more[2][2]
-            count4, cents4, logs4 = count4 + more[3][0], cents4 + more[3][1], logs4 + more[3][2]
-            square += more[3][3]
-        amounts1, amounts2 = logs1 >> _COUNT_SHIFT, logs2 >> _COUNT_SHIFT
-        amounts3, amounts4 = logs3 >> _COUNT_SHIFT, logs4 >> _COUNT_SHIFT
-        return (
-            count1,
-            count2,
-            count3,
-            count4,
-            cents1 / 100,
-            cents2 / 100,
-            cents3 / 100,
-            cents4 / 100,
-            cents1 / amounts1 / 100 if amounts1 else nan,
-            cents2 / amounts2 / 100 if amounts2 else nan,
-            cents3 / amounts3 / 100 if amounts3 else nan,
-            cents4 / amounts4 / 100 if amounts4 else nan,
-            _z_score(log & _LOG_MASK, amounts4, logs4 & _LOG_MASK, square) if log else nan,
-            *self._spans(at_ms, high),
-            *self._distinct(0, lows, high),
-            *self._distinct(1, lows, high),
-            *self._distinct(2, lows, high),
-            *self._distinct(3, lows, high),
-        )
-
-
-def _z_score(log: int, amounts: int, total: int, square: int) -> float:
-    """Of a log-amount among others, given their number, sum and sum of squares; NaN when undefined."""
-    spread = amounts * square - total * total  # amounts² · variance, exact
-    return (log * amounts - total) / sqrt(spread) if spread > 0 else nan
-
-
-class IdentityState(KeyState):
-    """Of an identity: its counterpart is the entity."""
-
-    __slots__ = ()
-
-    width = 1
-
-    def read(self, at_ms: int, entity: int) -> tuple[float, ...]:
-        """IDENTITY_READS at an event of the entity with this number (0: unknown or new)."""
-        high = self._high(at_ms)
-        lows = self._lows(at_ms, high)
-        low1, low2, low3, low4 = lows
-        sums = self.sums
-        cents = sums[high * 3]
-        cents1, cents2 = cents - sums[low1 * 3], cents - sums[low2 * 3]
-        cents3, cents4 = cents - sums[low3 * 3], cents - sums[low4 * 3]
-        count1, count2, count3, count4 = high - low1, high - low2, high - low3, high - low4
-        if self.buckets is not None:
-            more = self._bucketed(at_ms)
-            count1, cents1 = count1 + more[0][0], cents1 + more[0][1]
-            count2, cents2 = count2 + more[1][0], cents2 + more[1][1]
-            count3, cents3 = count3 + more[2][0], cents3 + more[2][1]
-            count4, cents4 = count4 + more[3][0], cents4 + more[3][1]
-        return (
-            count1,
-            count2,
-            count3,
-            count4,
-            cents1 / 100,
-            cents2 / 100,
-            cents3 / 100,
-            cents4 / 100,
-            *self._distinct(0, lows, high),
-            *self._spans(at_ms, high),
-            self._since_with(at_ms, entity, low4, high) if entity and low4 < high else nan,
-        )
-
-    def _since_with(self, at_ms: int, entity: int, low: int, high: int) -> float:
-        if self.tracker is not None and self.kinds:
-            place = self.tracker.latest(0, entity, high)
-            return (at_ms - self.times[place]) / 1000 if place >= low else nan
-        numbers = self.ids[low:high]
-        numbers.reverse()
-        if entity not in numbers:
-            return nan
-        return (at_ms - self.times[high - 1 - numbers.index(entity)]) / 1000
-
-
-NEW_ENTITY: tuple[float, ...] = tuple(
-    0 if name.startswith(("count_", "sum_")) or "_distinct_" in name else nan for name in ENTITY_READS
-)
-NEW_IDENTITY: tuple[float, ...] = tuple(
-    0 if name.startswith(("count_", "sum_", "entities_")) else nan for name in IDENTITY_READS
-)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from hawksnest.kernel.windows.codec import decode, encode
 from hawksnest.kernel.windows.footprint import Footprint, money
-from hawksnest.kernel.windows.key import NEW_ENTITY, NEW_IDENTITY, EntityState, IdentityState
+from hawksnest.kernel.windows.kinds import NEW_ENTITY, NEW_IDENTITY, EntityState, IdentityState
 from hawksnest.kernel.windows.limits import COUNTERPARTS, LIMITS, Limits
 
 _COLUMN = {kind: column for column, kind in enumerate(COUNTERPARTS)}
@@ -101,7 +101,10 @@ class EntityStates:
 
     def revert(self, footprint: Footprint) -> None:
         """Undo one earlier fold of the same footprint; a key without events is forgotten."""
-        scope = self._scopes[footprint[:3]]
+        scope = self._scopes.get(footprint[:3])
+        if scope is None:  # restored without it, because none of its events had a key
+            assert footprint.entity_id is None and not footprint.identities
+            return
         exact, at_ms = money(footprint.amount), footprint.event_at_ms
         entities = scope.entities.get(footprint.entity_type, {})
         entity = None if footprint.entity_id is None else entities[footprint.entity_id]
