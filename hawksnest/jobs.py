@@ -288,7 +288,7 @@ class Trainings:
             version=version.version,
             event_type=event_type.name,
             variables=[
-                spec.TrainingVariable(each.name, each.data_type, each.default_value, each.variable_type)
+                spec.TrainingVariable(each.name, each.data_type, each.variable_type)
                 for each in found
                 if each is not None
             ],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hawksnest.buckets import Buckets
 from hawksnest.errors import ServiceError, Transient
-from hawksnest.kernel.events import Value, VariableSpec, default_value, parse_timestamp
+from hawksnest.kernel.events import Value, VariableSpec, parse_timestamp
 from hawksnest.ml.spec import ExternalEvents, TrainingSpec
 from hawksnest.ml.validation import Column, Report, check_labels, check_timestamps
 
@@ -61,9 +61,7 @@ class Dataset:
     def specs(self) -> list[VariableSpec]:
         """The columns as the feature plan knows them."""
         return [
-            VariableSpec(
-                each.name, each.data_type, default_value(each.default, each.data_type), each.variable_type
-            )
+            VariableSpec(each.name, each.data_type, None, each.variable_type)
             for each in (column.variable for column in self.columns)
         ]
 

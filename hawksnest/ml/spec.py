@@ -17,11 +17,10 @@ TYPES = {
 
 
 class TrainingVariable(msgspec.Struct, frozen=True):
-    """A variable of the event type; `default` is the text the caller gave."""
+    """A variable of the event type. Models do not use its default: what is missing is missing to them."""
 
     name: str
     data_type: str
-    default: str
     variable_type: str | None
 
 

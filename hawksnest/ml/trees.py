@@ -19,6 +19,8 @@ ROUNDS_MAX = 400
 CELLS_PER_THREAD = 1_000_000  # rows x features: with fewer, a second thread costs more than it brings
 CODES_MAX = 32  # a coded feature with more values than this is split by rank of frequency, not by subsets
 STOP_AFTER = 40  # rounds without a better loss on the newer events
+STOP_GAIN = 0.0005  # what counts as better, as a share of the loss of a model that knows nothing
+SEARCH_LEGIT_MAX = 20_000  # legitimate events a search trains on, or 20 for each fraud if that is more
 ROUNDS_MIN = 20
 
 Floats = NDArray[np.float64]
@@ -71,6 +73,16 @@ class Table:
         """Some of the rows."""
         return Table(self.vectors[rows], self.fraud[rows], self.weights[rows], self.names, self.categorical)
 
+    def thinned(self, legit_max: int) -> "Table":
+        """All frauds and every n-th legitimate event, which weighs n times as much."""
+        legit = np.flatnonzero(~self.fraud)
+        step = -(-len(legit) // legit_max)
+        if step <= 1:
+            return self
+        thin = self.part(np.sort(np.concatenate([np.flatnonzero(self.fraud), legit[::step]])))
+        weights = np.where(thin.fraud, thin.weights, thin.weights * step)
+        return Table(thin.vectors, thin.fraud, weights, thin.names, thin.categorical)
+
 
 def parameters(shape: Shape, seed: int, threads: int) -> dict[str, Any]:
     """Reproducible by seed, on the same number of threads."""
@@ -97,13 +109,16 @@ def parameters(shape: Shape, seed: int, threads: int) -> dict[str, Any]:
 
 def search_rounds(older: Table, newer: Table, shape: Shape, seed: int, threads: int) -> tuple[int, Floats]:
     """The number of trees that does best on the newer events, and the raw scores these get."""
+    older = older.thinned(max(SEARCH_LEGIT_MAX, 20 * int(older.fraud.sum())))
     train = _dataset(older)
+    share = float(newer.fraud.mean())
+    ignorance = -share * np.log(share) - (1 - share) * np.log(1 - share)
     booster = lightgbm.train(
         parameters(shape, seed, _threads(older, threads)),
         train,
         ROUNDS_MAX,
         valid_sets=[_dataset(newer, train)],
-        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
+        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False, min_delta=STOP_GAIN * ignorance)],
     )
     rounds = max(booster.best_iteration, 1)
     return rounds, raw_scores(booster, newer.vectors, rounds)

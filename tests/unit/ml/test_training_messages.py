@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training_samples import VARIABLES, Row, changed, registrations, spec_for
 
 from hawksnest.ml.spec import ExternalEvents, TrainingVariable
 from hawksnest.ml.training import train
-from training_samples import VARIABLES, Row, changed, registrations, spec_for
 
-EXTRA = TrainingVariable("extra", "STRING", "<null>", "CATEGORICAL")
+EXTRA = TrainingVariable("extra", "STRING", "CATEGORICAL")
 
 
 def messages(folder: Path, rows: list[Row] | bytes, **changes: Any) -> tuple[list[str], bool]:
@@ -61,7 +61,8 @@ def test_fraud_only_in_the_older_part_cannot_be_split(tmp_path: Path) -> None:
     rows = changed(registrations(600), lambda place: place >= 480, EVENT_LABEL="legit")
     told, _ = messages(tmp_path, rows)
     assert told == [
-        "ERROR file: The fraud distribution across time is unacceptably fluctuant. Cannot split dataset properly."
+        "ERROR file: The fraud distribution across time is unacceptably fluctuant. "
+        "Cannot split dataset properly."
     ]
 
 
@@ -92,7 +93,7 @@ def test_number_that_is_none_leaves_the_variable_out(tmp_path: Path) -> None:
 
 def test_price_in_a_text_variable_must_be_a_number_too(tmp_path: Path) -> None:
     variables = [
-        TrainingVariable("amt", "STRING", "", "PRICE") if each.name == "amt" else each for each in VARIABLES
+        TrainingVariable("amt", "STRING", "PRICE") if each.name == "amt" else each for each in VARIABLES
     ]
     rows = changed(registrations(400), lambda place: place == 7, amt="n/a")
     assert messages(tmp_path, rows, variables=variables) == (["WARNING amt: INCORRECT_DATA_TYPE"], True)
@@ -130,7 +131,7 @@ def test_addresses_that_are_mostly_malformed_are_mentioned(tmp_path: Path) -> No
 
 
 def test_phone_numbers_that_are_mostly_malformed_are_mentioned(tmp_path: Path) -> None:
-    phone = TrainingVariable("extra", "STRING", "<null>", "PHONE_NUMBER")
+    phone = TrainingVariable("extra", "STRING", "PHONE_NUMBER")
     sample = with_extra(registrations(400), lambda number: f"call me {number}")
     sample["variables"] = [*VARIABLES, phone]
     assert messages(tmp_path, **sample) == (["INFO extra: MALFORMED_VALUES"], True)

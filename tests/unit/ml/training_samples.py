@@ -12,10 +12,10 @@ from hawksnest.world import iso_s, seeded
 
 START_MS = 1_640_995_200_000  # 2022-01-01
 VARIABLES = [
-    TrainingVariable("ip", "STRING", "<null>", "IP_ADDRESS"),
-    TrainingVariable("email", "STRING", "<null>", "EMAIL_ADDRESS"),
-    TrainingVariable("amt", "FLOAT", "0.0", "PRICE"),
-    TrainingVariable("country", "STRING", "<null>", "CATEGORICAL"),
+    TrainingVariable("ip", "STRING", "IP_ADDRESS"),
+    TrainingVariable("email", "STRING", "EMAIL_ADDRESS"),
+    TrainingVariable("amt", "FLOAT", "PRICE"),
+    TrainingVariable("country", "STRING", "CATEGORICAL"),
 ]
 Row = dict[str, str]
 
