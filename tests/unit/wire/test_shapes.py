@@ -1,5 +1,9 @@
+import json
+
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hawksnest.errors import ServiceError
 from hawksnest.wire.render import misfits, serialiser
@@ -171,3 +175,37 @@ def test_what_a_shape_forbids_in_an_answer_is_found() -> None:
         ".variables.1.dataType is none of STRING, INTEGER, FLOAT, BOOLEAN, DATETIME",
         ".variables.1.name is int, not string",
     ]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+members = st.sampled_from(sorted({*PREDICTION, "tags", "rules", "name", "trainingDataSchema", "maxResults"}))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        ["GetEventPrediction", "SendEvent", "CreateDetectorVersion", "CreateModelVersion", "PutLabel"]
+    ),
+    st.dictionaries(members, json_values, max_size=4),
+)
+def test_whatever_json_comes_it_is_clean_or_refused(operation: str, members: dict[str, object]) -> None:
+    body = json.dumps(PREDICTION | members).encode()
+    try:
+        clean = parser(operation)(body)
+    except ServiceError as fault:
+        assert fault.code in ("ValidationException", "SerializationException")
+    else:
+        assert validator(operation)(clean) == []
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40))
+def test_whatever_bytes_come_they_are_clean_or_refused(body: bytes) -> None:
+    try:
+        assert isinstance(parser("GetLabels")(body), dict)
+    except ServiceError as fault:
+        assert fault.status == 400

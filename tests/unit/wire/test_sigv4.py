@@ -4,7 +4,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawksnest.catalog import AccessKey
@@ -214,6 +214,7 @@ def test_only_so_many_header_lists_are_kept() -> None:
     assert recent.get(1) == 1  # used last again and again, so the second went
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_header_whatsoever_fails_otherwise_than_documented(tail: bytes) -> None:
     for header in (tail, b"AWS4-HMAC-SHA256 " + tail, VECTOR["authorization"].encode()[:150] + tail):
