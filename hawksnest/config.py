@@ -36,6 +36,7 @@ SERVE = (
     Option("no-auth", False, "Accept unsigned requests; refused unless the host is a loopback address.", bool),
     Option("account", "000000000000", "Account used where a request names none (12 digits)."),
     Option("body-limit", 1_048_576, "Largest request body in bytes; more is refused before it is read.", int),
+    Option("list-body-limit", 36_000_000, "The same for CreateList and UpdateList (100,000 entries fit).", int),
     Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
     Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
     Option("training-threads", 2, "Threads a training may use.", int),
@@ -89,6 +90,7 @@ class Settings:
     no_auth: bool
     account: str
     body_limit: int
+    list_body_limit: int
     eager_sync_ms: float
     s3_endpoint: str
     training_threads: int

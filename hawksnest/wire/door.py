@@ -75,7 +75,11 @@ class Door:
 
     def _target(self, operation: Operation) -> _Target:
         decides = operation.name == "GetEventPrediction"
-        limit = min(self._body_max_bytes, PREDICTION_BODY_MAX_BYTES) if decides else self._body_max_bytes
+        limit = self._body_max_bytes
+        if decides:
+            limit = min(limit, PREDICTION_BODY_MAX_BYTES)
+        elif operation.name in ("CreateList", "UpdateList"):
+            limit = max(limit, self._app.settings.list_body_limit)
         return _Target(operation, parser(operation.name), serialiser(operation.name), limit, decides)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
