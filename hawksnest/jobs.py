@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,7 @@ import msgspec
 
 from hawksnest.catalog import EventType, Model, ModelKey, ModelVersion, Tenant, Variable
 from hawksnest.config import Settings
+from hawksnest.errors import Transient
 from hawksnest.kernel.events import parse_timestamp
 from hawksnest.log import sync_folder
 from hawksnest.ml import spec
@@ -33,6 +35,7 @@ RUNNING_MAX = 4  # children at once; more trainings wait their turn
 RUNNING_PER_ACCOUNT_MAX = 3
 ATTEMPTS_MAX = 2  # a child that died is started once more
 _POLL_S = 0.1
+_RETRY_S = 1.0
 _STOP_S = 1.5  # how long children may take to stop by themselves
 _STDERR_TAIL = 2_000
 
@@ -81,7 +84,8 @@ class Trainings:
     def start(self, tenant: Tenant, key: ModelKey) -> None:
         """Train a version that the catalogue already shows as TRAINING_IN_PROGRESS; returns at once."""
         job = _Job(tenant, key)
-        self._folder(job).mkdir(parents=True, exist_ok=True)  # what `resume` finds after a crash
+        with suppress(OSError):  # the monitor says what is wrong with the disk
+            self._folder(job).mkdir(parents=True, exist_ok=True)  # what `resume` finds after a crash
         with self._work.lock:
             self._work.waiting.append((job, 1))
         self._wake.set()
@@ -121,7 +125,7 @@ class Trainings:
 
     def _watch(self) -> None:
         while not self._closing.is_set():
-            self._wake.wait(_POLL_S if self._children else None)
+            self._wake.wait(_POLL_S if self._children else _RETRY_S if self._work.waiting else None)
             self._wake.clear()
             if self._closing.is_set():
                 break
@@ -136,10 +140,15 @@ class Trainings:
     def _guard(self, job: _Job, step: Callable[[_Job, T], None], argument: T) -> None:
         """A training that cannot be handled fails alone; the monitor goes on with the others."""
         try:
-            step(job, argument)
-        except Exception as error:  # noqa: BLE001  the boundary of one training
-            _log.exception("training of %s %s failed", job.key.model_id, job.key.version)
-            self._fail(job, f"{type(error).__name__}: {error}")
+            try:
+                step(job, argument)
+            except (OSError, ValueError, AssertionError) as error:
+                _log.exception("training of %s %s failed", job.key.model_id, job.key.version)
+                self._fail(job, f"{type(error).__name__}: {error}")
+        except Transient as error:  # a full disk, say: the catalogue takes the result later
+            _log.warning("training of %s %s waits: %s", job.key.model_id, job.key.version, error)
+            with self._work.lock:
+                self._work.waiting.append((job, 1))
 
     def _stop_cancelled(self) -> None:
         with self._work.lock:
@@ -332,6 +341,8 @@ def _outcome(folder: Path) -> spec.TrainingOutcome | None:
     try:
         return msgspec.json.decode((folder / spec.RESULT).read_bytes(), type=spec.TrainingOutcome)
     except OSError:
+        return None
+    except msgspec.MsgspecError:  # torn by a power cut: train again
         return None
 
 
