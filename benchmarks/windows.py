@@ -15,6 +15,7 @@ KEYS = 2_000  # keys measured together for bytes per key
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000
 ROUNDS = 5
+FOLDED = 4_000  # events folded before, spread over the keys
 
 
 def event(number: int, step_ms: int, user: int = 0) -> Footprint:
@@ -33,20 +34,22 @@ def event(number: int, step_ms: int, user: int = 0) -> Footprint:
 def fold_and_read_us(size: int) -> tuple[float, float]:
     """CPU µs of a read and of a fold where the entity and e-mail keys hold `size` events in 30 days."""
     step_ms = 30 * DAY_MS // size
-    batch = max(20, min(2_000, size // 4))
-    coming = [event(number, step_ms) for number in range(size, size + batch)]
+    users = max(1, FOLDED // size)
+    each = max(1, size // 10)  # events of one user that are measured
+    coming = [event(size + number, step_ms, user) for number in range(each) for user in range(users)]
     folds, both = [], []
     for _ in range(ROUNDS):
         for reading, results in ((False, folds), (True, both)):
             states = EntityStates()
             for number in range(size):
-                states.fold(event(number, step_ms))
+                for user in range(users):
+                    states.fold(event(number, step_ms, user))
             start_s = process_time()
             for mark in coming:
                 if reading:
                     states.read(mark)
                 states.fold(mark)
-            results.append((process_time() - start_s) / batch * 1e6)
+            results.append((process_time() - start_s) / len(coming) * 1e6)
     return min(both) - min(folds), min(folds)
 
 

@@ -54,10 +54,10 @@ def _record(key: Key) -> bytes:
     texts = [text.encode("utf-8", "surrogatepass") for text in (*place, kind, value)]
     start, width = state.start, state.width
     times, ids = state.times[start:], state.ids[start * width :]
-    sums = array("q", bytes(8 * 3 * (len(times) + 1)))
-    for column in range(3):  # totals start at zero again, whatever was let go before
-        base = state.sums[start * 3 + column]
-        sums[column::3] = array("q", [total - base for total in state.sums[start * 3 + column :: 3]])
+    stride = state.stride
+    sums = state.sums[start * stride :]
+    for column, base in enumerate(sums[:stride]):  # totals start at zero again, whatever was let go before
+        sums[column::stride] = array("q", [total - base for total in sums[column::stride]])
     buckets = _buckets(state.buckets)
     side = _ENTITY if isinstance(state, EntityState) else _IDENTITY
     head = _KEY.pack(
@@ -165,7 +165,7 @@ def _key(record: bytes) -> Key:
     if has_gone:
         state.gone = list(struct.unpack("<2q", rest.take(16)))
     state.times = _unpacked("q", rest.take(8 * events))
-    state.sums = _unpacked("q", rest.take(8 * 3 * (events + 1)))
+    state.sums = _unpacked("q", rest.take(8 * state.stride * (events + 1)))
     state.ids = _unpacked("I", rest.take(4 * state.width * events))
     state.recover()
     state.buckets = _rings(rest.take(bucket_bytes))

@@ -1,6 +1,6 @@
 """State of one key: its events of the last 31 days, packed, with running totals.
 
-Times are ascending; `sums` holds running totals (cents, log, log square) before each event and after the
+Times are ascending; `sums` holds running totals (`stride` numbers each) before each event and after the
 last, so that a window is a difference; `ids` holds the numbers of the counterpart keys, `width` of them an
 event.
 """
@@ -12,7 +12,6 @@ from math import nan
 from typing import ClassVar
 
 from hawksnest.kernel.windows.buckets import NOTHING, Ring, Sums
-from hawksnest.kernel.windows.footprint import Money
 from hawksnest.kernel.windows.limits import (
     RETAIN_MS,
     WINDOWS_MS,
@@ -26,6 +25,7 @@ _W1, _W2, _W3, _W4 = WINDOWS_MS
 NONE_DISTINCT = (0, 0, 0, 0)
 
 Row = tuple[int, ...]
+Amount = tuple[int, ...]  # the first `stride` parts of Money
 Lows = tuple[int, int, int, int]
 
 
@@ -46,7 +46,8 @@ class KeyState:
         "tracker",
     )
 
-    width: ClassVar[int]
+    width: ClassVar[int]  # counterparts an event may have
+    stride: ClassVar[int]  # running totals an event has: cents, and of an entity log and log square, too
 
     def __init__(self, number: int) -> None:
         self.number = number  # names the key in other keys' `ids`
@@ -54,7 +55,7 @@ class KeyState:
         self.kinds = 0  # bit mask: which columns of `ids` were ever filled
         self.start = 0  # events before this position were let go
         self.times = array("q")
-        self.sums = array("q", (0, 0, 0))
+        self.sums = array("q", bytes(8 * self.stride))
         self.ids = array("I")
         self.marks = [0] * self.width  # bit p: no event after position p has p's counterpart
         self.gone: list[int] | None = None  # first and last instant of the events let go
@@ -63,7 +64,7 @@ class KeyState:
 
     # Folding
 
-    def fold(self, at_ms: int, amount: Money, row: Row, mask: int, limit: int, tracked: int) -> None:
+    def fold(self, at_ms: int, amount: Amount, row: Row, mask: int, limit: int, tracked: int) -> None:
         """Add one event. `row` are the numbers of its counterparts, 0 for none; `mask` has the others' bits.
 
         More than `limit` events are not kept one by one; more than `tracked` get a tracker.
@@ -76,7 +77,7 @@ class KeyState:
         start = self.start
         if len(times) > start and at_ms < (newest := times[-1]):
             if at_ms <= newest - RETAIN_MS:
-                self._let_go(at_ms, (1, *amount), newest)
+                self._let_go(at_ms, amount, newest)
                 return
             self._insert(at_ms, amount, row)
         else:
@@ -92,8 +93,8 @@ class KeyState:
         elif events * 2 < tracked:
             self.tracker = None
 
-    def _append(self, at_ms: int, amount: Money, row: Row) -> None:
-        sums, ids, position = self.sums, self.ids, len(self.times)
+    def _append(self, at_ms: int, amount: Amount, row: Row) -> None:
+        ids, position = self.ids, len(self.times)
         if self.tracker is not None:
             self.tracker.append(position, row, self.marks)
         else:
@@ -105,7 +106,7 @@ class KeyState:
                         before = self._search(kind, number)
                     marks[kind] ^= 1 << position if before < 0 else 1 << position | 1 << before
         self.times.append(at_ms)
-        sums.extend((sums[-3] + amount[0], sums[-2] + amount[1], sums[-1] + amount[2]))
+        self._add(amount)
         ids.extend(row)
 
     def _search(self, kind: int, number: int) -> int:
@@ -114,29 +115,34 @@ class KeyState:
         column.reverse()
         return len(self.times) - 1 - column.index(number) if number in column else -1
 
-    def _insert(self, at_ms: int, amount: Money, row: Row) -> None:
+    def _insert(self, at_ms: int, amount: Amount, row: Row) -> None:
         """Add an event that is not the newest."""
         place = bisect_right(self.times, at_ms, self.start)
         again = self._unmark(place)
         self.times.insert(place, at_ms)
         self.ids[place * self.width : place * self.width] = array("I", row)
-        self.sums[place * 3 : place * 3] = self.sums[place * 3 : place * 3 + 3]
+        stride = self.stride
+        self.sums[place * stride : place * stride] = self.sums[place * stride : (place + 1) * stride]
         self._shift(place + 1, amount)
         self._mark(place, again)
 
-    def _remove(self, place: int, amount: Money) -> None:
+    def _remove(self, place: int, amount: Amount) -> None:
         """Take an event out."""
         again = self._unmark(place)
         del self.times[place]
         del self.ids[place * self.width : (place + 1) * self.width]
-        del self.sums[place * 3 : place * 3 + 3]
-        self._shift(place, (-amount[0], -amount[1], -amount[2]))
+        del self.sums[place * self.stride : (place + 1) * self.stride]
+        self._shift(place, tuple(-part for part in amount))
         self._mark(place, again)
 
-    def _shift(self, place: int, change: tuple[int, int, int]) -> None:
+    def _add(self, amount: Amount) -> None:
+        """Append the running totals after another event."""
+        raise NotImplementedError
+
+    def _shift(self, place: int, change: Amount) -> None:
         """Running totals from `place` on change."""
-        for column in range(3):
-            tail = slice(place * 3 + column, None, 3)
+        for column in range(self.stride):
+            tail = slice(place * self.stride + column, None, self.stride)
             self.sums[tail] = array("q", [total + change[column] for total in self.sums[tail]])
 
     def _unmark(self, place: int) -> bool:
@@ -171,7 +177,7 @@ class KeyState:
 
     # Letting go
 
-    def _let_go(self, at_ms: int, change: Sums, newest_ms: int) -> None:
+    def _let_go(self, at_ms: int, amount: Amount, newest_ms: int) -> None:
         """Remember an event that is not kept one by one: as first or last, and in the buckets."""
         gone = self.gone
         if gone is None:
@@ -181,7 +187,7 @@ class KeyState:
             gone[1] = max(gone[1], at_ms)
         for ring in self.buckets or ():
             ring.raise_floor(newest_ms)
-            ring.add(at_ms, change, 1)
+            ring.add(at_ms, _counted(amount), 1)
 
     def _drop(self) -> None:
         """Let the oldest event go."""
@@ -189,7 +195,7 @@ class KeyState:
         if self.tracker is not None:
             self.tracker.drop(start, self.ids[start * width : (start + 1) * width])
         self.start = start + 1
-        self._let_go(self.times[start], (1, *self._amount(start)), self.times[-1])
+        self._let_go(self.times[start], self._amount(start), self.times[-1])
 
     def _age(self, newest_ms: int) -> None:
         while self.times[self.start] <= newest_ms - RETAIN_MS:
@@ -211,9 +217,10 @@ class KeyState:
             return
         del self.times[:start]
         del self.ids[: start * self.width]
-        del self.sums[: start * 3]
-        for column, base in enumerate(self.sums[:3]):
-            self.sums[column::3] = array("q", [total - base for total in self.sums[column::3]])
+        stride = self.stride
+        del self.sums[: start * stride]
+        for column, base in enumerate(self.sums[:stride]):
+            self.sums[column::stride] = array("q", [total - base for total in self.sums[column::stride]])
         self.start = 0
         self.marks = [marks >> start for marks in self.marks]
         if self.tracker is not None:
@@ -221,7 +228,7 @@ class KeyState:
 
     # Reverting
 
-    def revert(self, at_ms: int, amount: Money, row: Row) -> None:
+    def revert(self, at_ms: int, amount: Amount, row: Row) -> None:
         """Undo one earlier fold of the same event."""
         assert self.count > 0
         self.count -= 1
@@ -231,7 +238,7 @@ class KeyState:
             return
         self._remove(place, amount)
 
-    def _find(self, at_ms: int, amount: Money, row: Row) -> int | None:
+    def _find(self, at_ms: int, amount: Amount, row: Row) -> int | None:
         width = self.width
         wanted = array("I", row)
         place = bisect_left(self.times, at_ms, self.start)
@@ -241,16 +248,16 @@ class KeyState:
             place += 1
         return None
 
-    def _revert_gone(self, at_ms: int, amount: Money) -> None:
+    def _revert_gone(self, at_ms: int, amount: Amount) -> None:
         for ring in self.buckets or ():
-            ring.add(at_ms, (1, *amount), -1)
+            ring.add(at_ms, _counted(amount), -1)
         if self.count == len(self.times) - self.start:  # nothing that was let go is left
             self.gone = None
             self.buckets = None
 
-    def _amount(self, place: int) -> Money:
-        a, b, c, d, e, f = self.sums[place * 3 : place * 3 + 6]
-        return Money(d - a, e - b, f - c)
+    def _amount(self, place: int) -> Amount:
+        sums, at, stride = self.sums, place * self.stride, self.stride
+        return tuple(sums[column + stride] - sums[column] for column in range(at, at + stride))
 
     # Reading
 
@@ -349,3 +356,8 @@ class KeyState:
         )
         rings = [(ring.floor, ring.marks, ring.sums) for ring in self.buckets or ()]
         return self.count, self.gone, events, rings
+
+
+def _counted(amount: Amount) -> Sums:
+    cents, log, square = amount if len(amount) == 3 else (amount[0], 0, 0)
+    return 1, cents, log, square

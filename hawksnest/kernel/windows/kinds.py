@@ -3,7 +3,7 @@
 from math import nan, sqrt
 
 from hawksnest.kernel.windows.footprint import COUNT_BIT
-from hawksnest.kernel.windows.key import NONE_DISTINCT, KeyState
+from hawksnest.kernel.windows.key import NONE_DISTINCT, Amount, KeyState
 from hawksnest.kernel.windows.limits import COUNTERPARTS, ENTITY_READS, IDENTITY_READS
 
 _LOG_MASK = COUNT_BIT - 1
@@ -16,6 +16,11 @@ class EntityState(KeyState):
     __slots__ = ()
 
     width = len(COUNTERPARTS)
+    stride = 3
+
+    def _add(self, amount: Amount) -> None:
+        sums = self.sums
+        sums.extend((sums[-3] + amount[0], sums[-2] + amount[1], sums[-1] + amount[2]))
 
     def read(self, at_ms: int, log: int) -> tuple[float, ...]:
         """ENTITY_READS at an event with this log-amount (0: without an amount)."""
@@ -75,6 +80,10 @@ class IdentityState(KeyState):
     __slots__ = ()
 
     width = 1
+    stride = 1
+
+    def _add(self, amount: Amount) -> None:
+        self.sums.append(self.sums[-1] + amount[0])
 
     def read(self, at_ms: int, entity: int) -> tuple[float, ...]:
         """IDENTITY_READS at an event of the entity with this number (0: unknown or new)."""
@@ -82,9 +91,9 @@ class IdentityState(KeyState):
         lows = self.lows(at_ms, high)
         low1, low2, low3, low4 = lows
         sums = self.sums
-        cents = sums[high * 3]
-        cents1, cents2 = cents - sums[low1 * 3], cents - sums[low2 * 3]
-        cents3, cents4 = cents - sums[low3 * 3], cents - sums[low4 * 3]
+        cents = sums[high]
+        cents1, cents2 = cents - sums[low1], cents - sums[low2]
+        cents3, cents4 = cents - sums[low3], cents - sums[low4]
         count1, count2, count3, count4 = high - low1, high - low2, high - low3, high - low4
         if self.buckets is not None:
             more = self.bucketed(at_ms)

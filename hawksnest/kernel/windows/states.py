@@ -80,6 +80,7 @@ class EntityStates:
             if entity is None:
                 entity = entities[entity_id] = EntityState(self._number())
         row = (0,) if entity is None else (entity.number,)
+        cents = exact[:1]
         mask = 0 if entity is None else 1
         entity_limit, identity_limit, tracked = self.limits
         numbers = [0] * len(COUNTERPARTS)
@@ -91,7 +92,7 @@ class EntityStates:
             identity = known.get(value)
             if identity is None:
                 identity = known[value] = IdentityState(self._number())
-            identity.fold(at_ms, exact, row, mask, identity_limit, tracked)
+            identity.fold(at_ms, cents, row, mask, identity_limit, tracked)
             column = _COLUMN.get(kind)
             if column is not None and not numbers[column]:
                 numbers[column] = identity.number
@@ -112,7 +113,7 @@ class EntityStates:
         numbers = [0] * len(COUNTERPARTS)
         for kind, value in footprint.identities:
             identity = scope.identities[kind][value]
-            identity.revert(at_ms, exact, row)
+            identity.revert(at_ms, exact[:1], row)
             if identity.count == 0:
                 del scope.identities[kind][value]
                 self._count -= 1
