@@ -73,7 +73,7 @@ def trained(
         model_id="transaction_model",
         version="1.0",
         event_type=EVENT_TYPE,
-        variables=[TrainingVariable(*row) for row in VARIABLES],
+        variables=[TrainingVariable(name, kind, role) for name, kind, _, role in VARIABLES],
         model_variables=[name for name, *_ in VARIABLES],
         fraud_labels=[LABELS[True]],
         legit_labels=[LABELS[False]],
@@ -146,11 +146,13 @@ def run(seed: int, options: argparse.Namespace) -> tuple[float, float, float, fl
     found = board(live, blocked)
     known = [payment for payment in history if payment.labelled_at_ms <= now_ms]
     rules = tune(known, options.legit_share).score(live)
+    campaigns = {payment.campaign for payment in live if payment.fraud}
     print(
-        f"seed {seed}: AUC {metrics['auc']:.3f}, threshold {threshold:.0f}; live frauds "
-        f"{found.caught + found.missed} in {len({p.campaign for p in live if p.fraud})} campaigns; "
-        f"money stopped {found.money_stopped_share:.3f} at {found.legit_blocked_share:.4f} legit blocked; rules only "
-        f"{rules.money_stopped_share:.3f} at {rules.legit_blocked_share:.4f}\n    {by_kind(live, blocked)}",
+        f"seed {seed}: AUC {metrics['auc']:.3f}, threshold {threshold:.0f}; "
+        f"{found.caught + found.missed} frauds of {len(campaigns)} campaigns; "
+        f"money stopped {found.money_stopped_share:.3f} at {found.legit_blocked_share:.4f} legit blocked; "
+        f"rules only {rules.money_stopped_share:.3f} at {rules.legit_blocked_share:.4f}\n"
+        f"    {by_kind(live, blocked)}",
         flush=True,
     )
     return (
