@@ -115,7 +115,7 @@ def test_training_features_equal_serving_features_bit_for_bit() -> None:
 
 @pytest.mark.full
 def test_training_features_equal_serving_features_at_full_size() -> None:
-    check_training_equals_serving(range(100, 300), 400)
+    check_training_equals_serving(range(100, 200), 200)
 
 
 def test_taking_an_event_out_and_back_in_changes_no_vector() -> None:
