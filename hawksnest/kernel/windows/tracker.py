@@ -27,21 +27,19 @@ class Tracker:
         self._base = 0
         self._tracks = [_Track(kind) for kind in range(width) if kinds >> kind & 1]
         for track in self._tracks:
-            marks[track.kind] = 0
-            track.previous.extend([-1] * start)
-        # Marks are collected newest first in a text: setting them one by one would copy them each time.
-        for track in self._tracks:
             column = ids[track.kind :: width]
             last, previous = track.last, track.previous
+            previous.extend([-1] * start)
             for position in range(start, len(column)):
                 number = column[position]
                 previous.append(last.get(number, -1) if number else -1)
                 if number:
                     last[number] = position
-            bits = bytearray(b"0") * (len(column) + 1)
+            # Digits first, number once: setting bits one by one would copy the number each time.
+            digits = bytearray(b"0") * (len(column) + 1)
             for position in last.values():
-                bits[-1 - position] = 49
-            marks[track.kind] = int(bits, 2)
+                digits[-1 - position] = 49
+            marks[track.kind] = int(digits, 2)
 
     def append(self, position: int, row: "tuple[int, ...] | array[int]", marks: list[int]) -> None:
         """An event was added at the end, at `position`."""
