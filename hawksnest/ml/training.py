@@ -20,7 +20,7 @@ from hawksnest.kernel.features import ENTITY_SOURCE, FeaturePlan
 from hawksnest.ml import artefact, trees
 from hawksnest.ml.calibration import Calibration
 from hawksnest.ml.dataset import FRAUD, REPORT_EVERY, UNLABELED, Dataset, Tell, read_csv, weights_of
-from hawksnest.ml.metrics import auc, metrics
+from hawksnest.ml.metrics import auc, metrics, ranking
 from hawksnest.ml.replay import History
 from hawksnest.ml.spec import (
     ARTEFACT,
@@ -235,8 +235,9 @@ def _search(
     for place, shape in enumerate(shapes):
         tell(place / len(shapes), f"trying model {place + 1} of {len(shapes)}")
         rounds, raw = trees.search_rounds(older, newer, shape, spec.seed, spec.threads)
-        found = auc(newer.fraud, raw)
-        trials.append({**trees.described(shape, rounds), "auc": round(found, 6)})
+        found = ranking(newer.fraud, raw)
+        measured = {"auc": round(auc(newer.fraud, raw), 6), "ranking": round(found, 6)}
+        trials.append({**trees.described(shape, rounds), **measured})
         if best is None or found > best[0]:
             best = found, shape, rounds
     assert best is not None
