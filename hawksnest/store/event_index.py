@@ -157,10 +157,10 @@ class EventIndex:
         with self._lock:
             self._tail[key] = (seq, entry)
 
-    def projected(self, keys: Iterable[EventKey], upto: int) -> None:
-        """The projection has committed everything about these keys up to that sequence."""
-        for key in keys:
-            self.filter.add(fingerprint(key))
+    def projected(self, keys: Iterable[tuple[EventKey, int]], upto: int) -> None:
+        """The projection has committed everything about these (key, fingerprint) up to that sequence."""
+        for key, print_ in keys:
+            self.filter.add(print_)
             with self._lock:
                 newest = self._tail.get(key)
                 if newest is not None and newest[0] <= upto:

@@ -9,6 +9,7 @@ import heapq
 import threading
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from hawksnest import faults
 from hawksnest.catalog import Tenant
@@ -84,10 +85,19 @@ WHERE predicted_at_ms BETWEEN ? AND ? AND (predicted_at_ms, seq) < (?, ?)
 Name = tuple[str, str, str, str, str]  # account, region, kind, name, detail
 
 
+class _Place(NamedTuple):
+    """Where an event id belongs."""
+
+    scope: int
+    tenant: int
+    fingerprint: int
+
+
 @dataclass
 class _Batch:
     """What a run of records changes, gathered before the first statement."""
 
+    places: dict[EventKey, _Place] = field(default_factory=dict)
     entries: dict[EventKey, Entry | None] = field(default_factory=dict)
     predictions: dict[int, Row] = field(default_factory=dict)  # by sequence
     dropped: list[Row] = field(default_factory=list)
@@ -260,20 +270,21 @@ class Projections:
                 each.dirty = True
             raise
         self.seq = upto
-        self.index.projected(batch.entries, upto)
+        self.index.projected(((key, place.fingerprint) for key, place in batch.places.items()), upto)
 
     def _fold(self, batch: _Batch, seq: int, head: Head) -> None:
         """Add one record to the batch."""
         key = key_of(head)
-        scope = self._name(key.account, key.region, "scope", key.event_type)
-        tenant = self._name(key.account, key.region, "tenant")
-        if key in batch.entries:
-            old = batch.entries[key]
-        elif self.index.filter.perhaps(fingerprint(key)):
-            rows = self._writer.execute(_EVENT, scope, key.event_id)
-            old = Entry(*rows[0]) if rows else None
-        else:
+        place = batch.places.get(key)
+        if place is None:
+            place = batch.places[key] = self._place(key)
             old = None
+            if self.index.filter.perhaps(place.fingerprint):
+                rows = self._writer.execute(_EVENT, place.scope, key.event_id)
+                old = Entry(*rows[0]) if rows else None
+        else:
+            old = batch.entries[key]
+        scope, tenant, _ = place
         size = len(memoryview(head.event.given)) if isinstance(head, SentHead | PredictedHead) else 0
         new = batch.entries[key] = advance(old, seq, head, size)
         _count(batch, scope, tenant, old, -1)
@@ -300,7 +311,7 @@ class Projections:
         kept: list[Row] = []
         gone: list[Row] = []
         for key, entry in batch.entries.items():
-            scope = self._name(key.account, key.region, "scope", key.event_type)
+            scope = batch.places[key].scope
             if entry is None:
                 gone.append((scope, key.event_id))
             else:
@@ -313,6 +324,10 @@ class Projections:
             _ADD_STATISTICS, [(scope, *sums) for scope, sums in batch.statistics.items() if any(sums)]
         )
         self._writer.many(_ADD_LABELS, [(*place, change) for place, change in batch.labels.items() if change])
+
+    def _place(self, key: EventKey) -> _Place:
+        scope = self._name(key.account, key.region, "scope", key.event_type)
+        return _Place(scope, self._name(key.account, key.region, "tenant"), fingerprint(key))
 
     def _name(self, account: str, region: str, kind: str, name: str = "", detail: str = "") -> int:
         """The number that stands for a tenant, an event type or a detector version in the tables."""
