@@ -99,17 +99,18 @@ def key_of(record: Record) -> EventKey:
 def check_recount(store: Store, records: list[Record]) -> None:
     """Queries, what is known and the entity states equal a recount of the records in plain dictionaries."""
     events: dict[EventKey, StoredEvent] = {}
-    predictions: dict[tuple[EventKey, int], Predicted] = {}
+    decided: dict[EventKey, dict[int, Predicted]] = {}
     for record in records:
         key = key_of(record)
         if isinstance(record, EventDeleted):
             events.pop(key, None)
             if record.history:
-                predictions = {place: each for place, each in predictions.items() if place[0] != key}
+                decided.pop(key, None)
         elif not isinstance(record, Labelled):
             if isinstance(record, Predicted):
-                assert (key, record.predicted_at_ms) not in predictions, "a decision twice"
-                predictions[key, record.predicted_at_ms] = record
+                of_key = decided.setdefault(key, {})
+                assert record.predicted_at_ms not in of_key, "a decision twice"
+                of_key[record.predicted_at_ms] = record
             if not isinstance(record, Predicted) or record.stored:
                 events[key] = record.event
     statistics = store.ledger.statistics(HERE, "pay")
@@ -126,6 +127,7 @@ def check_recount(store: Store, records: list[Record]) -> None:
         listed += page
         if not mark:
             break
+    predictions = {(key, at_ms): each for key, made in decided.items() for at_ms, each in made.items()}
     assert len(listed) == len(predictions)
     assert {(each.event.key, each.predicted_at_ms): each for each in listed} == predictions
     for key in {key_of(record) for record in records}:
