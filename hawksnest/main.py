@@ -70,7 +70,7 @@ class Hawksnest:
             ensure_first_key(
                 app.catalog, world, settings.data / "credentials", settings.account, settings.region
             )
-            app.trainings.resume()
+            app.trainings.resume(app.catalog.tenants())
             for key in resume_deployments(app):
                 log.warning("Model version %s %s could not be deployed.", key.model_id, key.version)
             metrics = Metrics()

@@ -34,6 +34,9 @@ class Catalog(Protocol):
     def revision(self, tenant: Tenant) -> int:
         """Grows with every committed change of the tenant's resources; cheap (memory)."""
 
+    def tenants(self) -> Sequence[Tenant]:
+        """Everybody who has or had resources."""
+
 
 class Known(NamedTuple):
     """The newest that is known of an event id."""

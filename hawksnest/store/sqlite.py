@@ -339,6 +339,10 @@ class SqliteCatalog:
         """Grows with every committed change of the tenant's resources."""
         return self._revisions.get(tenant, 0)
 
+    def tenants(self) -> list[Tenant]:
+        """Everybody who has or had resources."""
+        return sorted(self._revisions)
+
     def refresh(self) -> None:
         """Notice what another process, a command beside the server, has committed; cheap."""
         rows = self._database.query("SELECT account, region, revision FROM revisions")

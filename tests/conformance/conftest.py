@@ -294,8 +294,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[
                     version="1.0",
                     event_type="pay",
                     variables=[
-                        spec.TrainingVariable("email", "STRING", "<unknown>", "EMAIL_ADDRESS"),
-                        spec.TrainingVariable("amt", "FLOAT", "0.0", "PRICE"),
+                        spec.TrainingVariable("email", "STRING", "EMAIL_ADDRESS"),
+                        spec.TrainingVariable("amt", "FLOAT", "PRICE"),
                     ],
                     model_variables=["email", "amt"],
                     fraud_labels=["fraud"],
