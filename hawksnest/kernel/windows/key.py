@@ -99,12 +99,17 @@ class KeyState:
             self.tracker.append(position, row, self.marks)
         else:
             marks, width = self.marks, self.width
+            before = position - 1
+            newest = before * width
+            has_newest = before >= self.start
             for kind, number in enumerate(row):
-                if number:
-                    before = position - 1
-                    if before < self.start or ids[before * width + kind] != number:
-                        before = self._search(kind, number)
-                    marks[kind] ^= 1 << position if before < 0 else 1 << position | 1 << before
+                if not number:
+                    continue
+                if has_newest and ids[newest + kind] == number:
+                    marks[kind] ^= 3 << before  # usually the counterpart is the same again
+                    continue
+                found = self._search(kind, number)
+                marks[kind] ^= 1 << position if found < 0 else 1 << position | 1 << found
         self.times.append(at_ms)
         self._add(amount)
         ids.extend(row)
@@ -182,12 +187,14 @@ class KeyState:
         gone = self.gone
         if gone is None:
             self.gone = [at_ms, at_ms]
-        else:
-            gone[0] = min(gone[0], at_ms)
-            gone[1] = max(gone[1], at_ms)
-        for ring in self.buckets or ():
-            ring.raise_floor(newest_ms)
-            ring.add(at_ms, _counted(amount), 1)
+        elif at_ms > gone[1]:
+            gone[1] = at_ms
+        elif at_ms < gone[0]:
+            gone[0] = at_ms
+        if self.buckets is not None:
+            for ring in self.buckets:
+                ring.raise_floor(newest_ms)
+                ring.add(at_ms, _counted(amount), 1)
 
     def _drop(self) -> None:
         """Let the oldest event go."""
@@ -195,7 +202,8 @@ class KeyState:
         if self.tracker is not None:
             self.tracker.drop(start, self.ids[start * width : (start + 1) * width])
         self.start = start + 1
-        self._let_go(self.times[start], self._amount(start), self.times[-1])
+        amount = () if self.buckets is None else self._amount(start)  # only buckets want it
+        self._let_go(self.times[start], amount, self.times[-1])
 
     def _age(self, newest_ms: int) -> None:
         while self.times[self.start] <= newest_ms - RETAIN_MS:

@@ -75,7 +75,9 @@ class EntityStates:
         exact = money(amount)
         entity: EntityState | None = None
         if entity_id is not None:
-            entities = scope.entities.setdefault(entity_type, {})
+            entities = scope.entities.get(entity_type)
+            if entities is None:
+                entities = scope.entities[entity_type] = {}
             entity = entities.get(entity_id)
             if entity is None:
                 entity = entities[entity_id] = EntityState(self._number())
