@@ -242,7 +242,51 @@ def replay(file: Path, map_file: str, rate: float, limit: int, as_json: bool, lo
     show(as_json, asdict(summary), f"{summary.rows:,} rows read, {summary.sent:,} sent.")
 
 
+@click.command()
+@options(LOG)
+@click.option("--count", default=0, show_default=True, help="Payments to make, dated back from now.")
+@click.option("--rate", default=0.0, show_default=True, help="Payments per second, in real time.")
+@click.option("--seconds", default=0.0, show_default=True, help="With --rate: how long; 0: until Ctrl-C.")
+@click.option("--seed", default=7, show_default=True, help="Same seed, same payers and attackers.")
+@click.option("--topic", default="", help="Topic to send to; the truth goes to TOPIC_truth.")
+@click.option("--out", default="", help="File to write: .jsonl, .csv or .parquet; the truth goes beside it.")
+@as_json
+def simulate(as_json: bool, log: str, topic: str, out: str, **given: Any) -> None:
+    """Payers with habits and attackers, as records of the input topic.
+
+    What really is fraud never travels with a payment. The reference's 30 payments a minute is --rate 0.5.
+    """
+    from hawksnest.simulate.run import Plan, run_simulate
+    from hawksnest.stream.open import open_log
+
+    if bool(topic) == bool(out):
+        raise UsageError("Name either --topic or --out.")
+    stop = stop_on_signals()
+    plan = Plan(
+        given["seed"],
+        count=given["count"] or None,
+        rate=given["rate"] or None,
+        seconds=given["seconds"] or None,
+    )
+    opened = open_log(log) if topic else None
+    screen = _Terminal()
+    try:
+        summary = run_simulate(
+            plan,
+            topic or Path(out),
+            opened,
+            stop=stop,
+            report=lambda counts: screen.live(asdict(counts)),
+        )
+    finally:
+        screen.close()
+        if opened is not None:
+            opened.close()
+    shown = asdict(summary)
+    show(as_json, shown, ", ".join(f"{name} {value}" for name, value in shown.items()))
+
+
 def register(group: click.Group) -> None:
     """Add these commands to the command line."""
-    for command in (demo, stream, alert, replay):
+    for command in (demo, stream, alert, simulate, replay):
         group.add_command(command)

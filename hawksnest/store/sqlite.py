@@ -339,7 +339,7 @@ class SqliteCatalog:
         """Grows with every committed change of the tenant's resources."""
         return self._revisions.get(tenant, 0)
 
-    def tenants(self) -> list[Tenant]:
+    def tenants(self) -> Sequence[Tenant]:
         """Everybody who has or had resources."""
         return sorted(self._revisions)
 
