@@ -12,19 +12,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from hawksnest.cli import end_with, options, show, stop_on_signals
-from hawksnest.config import ALERT, CLIENT, LOG, PROCESS, STREAM
+from hawksnest.config import ALERT, CLIENT, DEMO, LOG, PROCESS, REPLAY, SIMULATE, STREAM
 from hawksnest.errors import HawksnestError, UsageError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 
 
 @click.command()
-@click.option("--port", default=8420, show_default=True, help="Port of the API and the live page.")
-@click.option("--data", default="", help="Data folder; without it a fresh one that goes away at the end.")
-@click.option("--rate", default=50.0, show_default=True, help="Payments per second.")
-@click.option("--seconds", default=0.0, show_default=True, help="How long payments come; 0: until Ctrl-C.")
-@click.option("--seed", default=7, show_default=True, help="Same seed, same payers and attackers.")
-@click.option("--smtp", default="", help="Mail server HOST:PORT; without it mails are caught and shown.")
+@options(DEMO)
 @as_json
 def demo(as_json: bool, data: str, **given: Any) -> None:
     """The main job on one machine: payments in, decisions out, blocked ones mailed, all of it live.
@@ -210,12 +205,9 @@ def _listed(text: str) -> tuple[str, ...]:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@options(LOG)
-@click.option("--map", "map_file", required=True, help="TOML file that says how rows become events.")
-@click.option("--rate", default=0.0, show_default=True, help="Rows per second; 0: as fast as it goes.")
-@click.option("--limit", default=0, show_default=True, help="Rows to send at most; 0: all.")
+@options(LOG, REPLAY)
 @as_json
-def replay(file: Path, map_file: str, rate: float, limit: int, as_json: bool, log: str) -> None:
+def replay(file: Path, map: str, rate: float, limit: int, as_json: bool, log: str) -> None:  # noqa: A002
     """Send the rows of a CSV or Parquet FILE of real transactions into the input topic.
 
     Labels never travel with their rows: they go to the topic INPUT_truth.
@@ -229,7 +221,7 @@ def replay(file: Path, map_file: str, rate: float, limit: int, as_json: bool, lo
     try:
         summary = send(
             file,
-            _mapping(map_file),
+            _mapping(map),
             opened,
             rate or None,
             limit or None,
@@ -243,13 +235,7 @@ def replay(file: Path, map_file: str, rate: float, limit: int, as_json: bool, lo
 
 
 @click.command()
-@options(LOG)
-@click.option("--count", default=0, show_default=True, help="Payments to make, dated back from now.")
-@click.option("--rate", default=0.0, show_default=True, help="Payments per second, in real time.")
-@click.option("--seconds", default=0.0, show_default=True, help="With --rate: how long; 0: until Ctrl-C.")
-@click.option("--seed", default=7, show_default=True, help="Same seed, same payers and attackers.")
-@click.option("--topic", default="", help="Topic to send to; the truth goes to TOPIC_truth.")
-@click.option("--out", default="", help="File to write: .jsonl, .csv or .parquet; the truth goes beside it.")
+@options(LOG, SIMULATE)
 @as_json
 def simulate(as_json: bool, log: str, topic: str, out: str, **given: Any) -> None:
     """Payers with habits and attackers, as records of the input topic.

@@ -21,11 +21,12 @@ class Option:
     default: Any
     help: str
     parse: type = str
+    twin: str = ""  # where two commands mean different things by one name
 
     @property
     def variable(self) -> str:
         """The environment twin."""
-        return "HAWKSNEST_" + self.name.upper().replace("-", "_")
+        return "HAWKSNEST_" + (self.twin or self.name).upper().replace("-", "_")
 
 
 SERVE = (
@@ -33,10 +34,14 @@ SERVE = (
     Option("port", 8420, "Port to listen on.", int),
     Option("data", "hawksnest-data", "Folder that holds everything Hawksnest keeps."),
     Option("region", "us-east-1", "Region used where a request names none."),
-    Option("no-auth", False, "Accept unsigned requests; refused unless the host is a loopback address.", bool),
+    Option(
+        "no-auth", False, "Accept unsigned requests; refused unless the host is a loopback address.", bool
+    ),
     Option("account", "000000000000", "Account used where a request names none (12 digits)."),
     Option("body-limit", 1_048_576, "Largest request body in bytes; more is refused before it is read.", int),
-    Option("list-body-limit", 36_000_000, "The same for CreateList and UpdateList (100,000 entries fit).", int),
+    Option(
+        "list-body-limit", 36_000_000, "The same for CreateList and UpdateList (100,000 entries fit).", int
+    ),
     Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
     Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
     Option("training-threads", 2, "Threads a training may use.", int),
@@ -60,7 +65,12 @@ STREAM = (
     Option("start", "committed", "Where to begin: committed, latest, earliest or an ISO time."),
     Option("concurrency", 8, "Predictions in flight at once.", int),
     Option("dead-letter-limit", 0.25, "Share of dead letters that stops the stream.", float),
-    Option("state", "hawksnest-data/stream-state", "Folder for what the stream must remember."),
+    Option(
+        "state",
+        "hawksnest-data/stream-state",
+        "Folder for what the stream must remember.",
+        twin="stream-state",
+    ),
 )
 
 ALERT = (
@@ -73,7 +83,33 @@ ALERT = (
     Option("recipients", "fraud-team@localhost", "Addresses that mails go to, separated by commas."),
     Option("outcomes", "block", "Outcomes that raise a mail, separated by commas."),
     Option("mails-per-minute", 30, "Above this rate a digest takes the place of single mails.", int),
-    Option("state", "hawksnest-data/alert-state", "Folder for what was mailed already."),
+    Option("state", "hawksnest-data/alert-state", "Folder for what was mailed already.", twin="alert-state"),
+)
+
+DEMO = (
+    Option("port", 8420, "Port of the API and the live page.", int),
+    Option("data", "", "Data folder; empty: a fresh one that goes away at the end.", twin="demo-data"),
+    Option("rate", 50.0, "Payments per second.", float),
+    Option("seconds", 0.0, "How long payments come; 0: until Ctrl-C.", float),
+    Option("seed", 7, "Same seed, same payers and attackers.", int),
+    Option("smtp", "", "Mail server HOST:PORT; empty: mails are caught and shown.", twin="demo-smtp"),
+)
+
+SIMULATE = (
+    Option("count", 0, "Payments to make, dated back from now; with a rate: at most so many.", int),
+    Option(
+        "rate", 0.0, "Payments per second, in real time; 0: as fast as it goes.", float, twin="simulate-rate"
+    ),
+    Option("seconds", 0.0, "With a rate: how long; 0: until Ctrl-C.", float),
+    Option("seed", 7, "Same seed, same payers and attackers.", int),
+    Option("topic", "", "Topic to send to; the truth goes to TOPIC_truth.", twin="simulate-topic"),
+    Option("out", "", "File to write: .jsonl, .csv or .parquet; the truth goes beside it."),
+)
+
+REPLAY = (
+    Option("map", "", "TOML file that says how rows become events; empty: the reference layout."),
+    Option("rate", 0.0, "Rows per second; 0: as fast as it goes.", float, twin="replay-rate"),
+    Option("limit", 0, "Rows to send at most; 0: all.", int),
 )
 
 PROCESS = (Option("parent", 0, "Process id that this process ends with; 0: none.", int),)
@@ -104,6 +140,38 @@ class Settings:
         return cls(**values)
 
 
+TABLES = {
+    "serve": SERVE,
+    "demo": DEMO,
+    "stream": LOG + STREAM + CLIENT,
+    "alert": LOG + ALERT,
+    "simulate": LOG + SIMULATE,
+    "replay": LOG + REPLAY,
+}
+
+
+def settings_page() -> str:
+    """`docs/settings.md`: every option with its environment twin, default and meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "Every option of a command has an environment twin; the option wins. Made from the tables in",
+        "`hawksnest/config.py` by `python -m hawksnest.config`.",
+    ]
+    for command, table in TABLES.items():
+        lines += [
+            "",
+            f"## hawksnest {command}",
+            "",
+            "| option | variable | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        for option in table:
+            default = f"`{option.default}`" if option.default != "" else "–"
+            lines.append(f"| `--{option.name}` | `{option.variable}` | {default} | {option.help} |")
+    return "\n".join(lines) + "\n"
+
+
 def parse_text(option: Option, text: str) -> Any:
     """The value of an option given as text (environment).
 
@@ -124,3 +192,7 @@ def from_environment(option: Option, environment: Mapping[str, str] | None = Non
     """The option's value: its environment twin if set, else its default."""
     text = (os.environ if environment is None else environment).get(option.variable)
     return option.default if text is None else parse_text(option, text)
+
+
+if __name__ == "__main__":
+    Path("docs/settings.md").write_text(settings_page())
