@@ -24,7 +24,7 @@ from hawksnest.store.records import (
 from hawksnest.world import RealWorld, seeded
 
 HERE = Tenant("000000000000", "us-east-1")
-IDS = 300
+IDS = 1_000
 
 
 def stored(key: EventKey, at_ms: int, number: int) -> StoredEvent:
@@ -33,10 +33,10 @@ def stored(key: EventKey, at_ms: int, number: int) -> StoredEvent:
         event_at_ms=at_ms,
         timestamp="2024-01-01T00:00:00Z",
         entity_type="customer",
-        entity_id=f"c{number % 7}",
+        entity_id=f"c{number % 211}",
         given={"amt": str(number), "padding": "x" * (number % 400)},
         amount=float(number),
-        identities=[("IP_ADDRESS", f"192.0.2.{number % 5}")],
+        identities=[("IP_ADDRESS", f"192.0.2.{number % 199}")],
     )
 
 
