@@ -30,9 +30,9 @@ _SHARES = tuple(accumulate(category.share for category in CATEGORIES))
 # How often somebody comes: share of payers, median gap in hours, eagerness (how soon after the gap the next
 # visit follows), chance that a visit was the last one.
 _RHYTHMS = (
-    (0.22, 16.0, 1.0, 0.06),
-    (0.40, 60.0, 0.6, 0.15),
-    (0.38, 240.0, 0.35, 0.30),
+    (0.22, 16.0, 1.0, 0.04),
+    (0.40, 60.0, 0.6, 0.10),
+    (0.38, 240.0, 0.35, 0.20),
 )
 _RHYTHM_SUMS = tuple(accumulate(share for share, *_ in _RHYTHMS))
 
@@ -165,7 +165,7 @@ class Payer:
         if self._random.random() < SESSION_SHARE:
             delay = 0
             for _ in range(self._random.choice((1, 1, 1, 2, 2, 3))):
-                delay += int(min(3600.0, self._random.lognormvariate(5.4, 1.0)) * SECOND_US)
+                delay += int(min(3600.0, self._random.lognormvariate(4.4, 1.1)) * SECOND_US)
                 payments.append((delay, self._payment(kind, ip, agent)))
         return payments
 

@@ -3,8 +3,8 @@
 A stream of 50 payments a second needs thousands of times more customers than a history of a few thousand
 payments a day. Squeezing the known customers into it would make each of them look like an attack. So nobody
 is ever called back early: a payer rests for the natural gap *in event time* after each visit, then waits
-among the ready ones; each visit takes a ready payer by lot, and the emptier that room, the more often
-somebody new comes instead.
+among the ready ones; each visit takes a ready payer by lot, or somebody new: a steady share, and more when
+hardly anybody is ready.
 
 The same holds for what payers share. A family or a dormitory behind one address has its own natural gap: else
 a fast stream would call many of them within a minute, and the shared address would look like a ring. So
@@ -21,7 +21,8 @@ from hawksnest.simulate.shop import SECOND_US, Payment
 
 MAX_PAYERS = 60_000  # remembered; beyond, a visit is a payer's last one
 MAX_PLACES = 10_000
-NEWCOMERS = 1_500  # a waiting room of this many ready payers makes every second visit a newcomer's
+NEWCOMER_SHARE = 0.32  # of the visits, where enough known payers are ready
+SCARCE = 400  # with so few ready ones, half of the visits that would be theirs are newcomers' too
 _TRIES = 6
 
 HOUSEHOLD_SHARE = 0.22  # newcomers who live with others: same street and home address
@@ -48,7 +49,8 @@ class Population:
         resting, ready, random = self._resting, self._ready, self._random
         while resting and resting[0][0] <= at_us:
             ready.append(heappop(resting)[2])
-        if random.random() * (len(ready) + NEWCOMERS) < NEWCOMERS:
+        known = (1.0 - NEWCOMER_SHARE) * len(ready) / (len(ready) + SCARCE)
+        if random.random() >= known:
             return self._newcomer(at_us)
         found = -1
         for _ in range(_TRIES):
