@@ -119,9 +119,9 @@ def stream(as_json: bool, parent: int, **given: Any) -> None:
 
     end_with(parent)
     stop = stop_on_signals()
-    credentials = read_credentials(Path(given["credentials"]), given["region"])
     log = open_log(given["log"])
     try:
+        credentials = read_credentials(Path(given["credentials"]), given["region"])
         summary = run_stream(
             log,
             lambda: Client(given["endpoint"], credentials, pool=1),

@@ -41,7 +41,7 @@ MAILS_PER_MINUTE = 120
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What `hawksnest demo` was asked for. `seconds` 0: until stopped."""
+    """What `hawksnest demo` was asked for. `seconds` 0: until stopped; `history`: payments to learn from."""
 
     port: int
     data: Path | None
@@ -49,6 +49,7 @@ class DemoOptions:
     seconds: float
     seed: int
     smtp: str
+    history: int = HISTORY_PAYMENTS
 
 
 class Screen(Protocol):
@@ -149,7 +150,8 @@ class _Demo:
         return True
 
     def _remember(self) -> None:
-        progress = self._screen.step(f"Sending {HISTORY_PAYMENTS:,} labelled payments of the last month")
+        count = self._options.history
+        progress = self._screen.step(f"Sending {count:,} labelled payments of the last month")
 
         def send(payment: Labelled) -> None:
             request = self._mapping.prepare(members_of(orjson.dumps(payment.record))).request
@@ -162,7 +164,7 @@ class _Demo:
 
         with ThreadPoolExecutor(SENDERS, "history") as pool:
             waiting: deque[Any] = deque()
-            for payment in self._simulation.history(HISTORY_DAYS, HISTORY_PAYMENTS):
+            for payment in self._simulation.history(HISTORY_DAYS, count):
                 if self._stop.is_set():
                     break
                 self._history.append(payment)
@@ -170,7 +172,7 @@ class _Demo:
                 if len(waiting) >= 8 * SENDERS:
                     waiting.popleft().result()
                 if len(self._history) % 500 == 0:
-                    progress(len(self._history) / HISTORY_PAYMENTS, f"{len(self._history):,}")
+                    progress(len(self._history) / count, f"{len(self._history):,}")
             for each in waiting:
                 each.result()
         progress(1.0, f"{len(self._history):,}")
