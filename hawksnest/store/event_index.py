@@ -14,7 +14,7 @@ from hawksnest.store.journal import Head, PredictedHead, SentHead
 from hawksnest.store.ports import Known
 from hawksnest.store.records import EventDeleted, EventKey, EventSent, Labelled, Predicted, Record
 
-SLICE_KEYS_MIN = 1 << 18
+SLICE_KEYS_MIN = 1 << 20
 BITS_PER_KEY = 14
 _WORD_BITS = 64
 
@@ -69,28 +69,29 @@ def advance(old: Entry | None, seq: int, record: Record | Head, size_bytes: int 
 
 
 def fingerprint(key: EventKey) -> int:
-    """64 bits of an event id, the same in every process."""
+    """128 bits of an event id, the same in every process."""
     text = f"{key.account}\0{key.region}\0{key.event_type}\0{key.event_id}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 def _masks(salt: bytes) -> list[int]:
-    """512 words with three bits set."""
+    """512 words with four bits set."""
     masks = []
     for number in range(512):
         bits: list[int] = []
         for byte in blake2b(number.to_bytes(2, "little"), digest_size=32, salt=salt).digest():
             if byte % _WORD_BITS not in bits:
                 bits.append(byte % _WORD_BITS)
-        masks.append(sum(1 << bit for bit in bits[:3]))
+        masks.append(sum(1 << bit for bit in bits[:4]))
     return masks
 
 
+_PLACE = (1 << 54) - 1
 _LOW, _HIGH = _masks(b"low"), _masks(b"high")
 
 
 class Slice:
-    """A Bloom filter of fixed capacity: six bits of one 64-bit word for each key, so one look decides."""
+    """A Bloom filter of fixed capacity: four bits in each of two words a key; the first refuses most."""
 
     __slots__ = ("capacity", "count", "dirty", "words")
 
@@ -102,7 +103,7 @@ class Slice:
 
 
 class Filter:
-    """A Bloom filter that grows by slices: says "no" for certain, "perhaps" wrongly once in about 200."""
+    """A Bloom filter that grows by slices: says "no" for certain, "perhaps" wrongly once or twice in 100."""
 
     def __init__(self, slices: list[Slice] | None = None) -> None:
         self.slices = slices or [Slice(SLICE_KEYS_MIN)]
@@ -112,11 +113,12 @@ class Filter:
 
     def perhaps(self, print_: int) -> bool:
         """False: the fingerprint was never added."""
-        mask = _LOW[print_ & 511] | _HIGH[print_ >> 9 & 511]
-        place = print_ >> 18
+        low, high = _LOW[print_ & 511], _HIGH[print_ >> 9 & 511]
+        first, second = print_ >> 18 & _PLACE, print_ >> 72
         for each in self.slices:
             words = each.words
-            if words[place % len(words)] & mask == mask:
+            size = len(words)
+            if words[first % size] & low == low and words[second % size] & high == high:
                 return True
         return False
 
@@ -126,9 +128,11 @@ class Filter:
             return
         last = self.slices[-1]
         if last.count >= last.capacity:
-            last = Slice(max(SLICE_KEYS_MIN, len(self) // 3))
+            last = Slice(max(SLICE_KEYS_MIN, len(self) // 2))
             self.slices.append(last)
-        last.words[(print_ >> 18) % len(last.words)] |= _LOW[print_ & 511] | _HIGH[print_ >> 9 & 511]
+        size = len(last.words)
+        last.words[(print_ >> 18 & _PLACE) % size] |= _LOW[print_ & 511]
+        last.words[(print_ >> 72) % size] |= _HIGH[print_ >> 9 & 511]
         last.count += 1
         last.dirty = True
 

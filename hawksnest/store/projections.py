@@ -19,7 +19,7 @@ from hawksnest.store.ports import EventStatistics, PredictionQuery
 from hawksnest.store.records import EventDeleted, EventKey
 from hawksnest.store.sqlite import Database, Row
 
-VERSION = 1
+VERSION = 2
 BATCH_RECORDS = 256
 CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter

@@ -13,7 +13,9 @@ def prints(count: int, prefix: str = "e") -> list[int]:
 
 
 def test_a_fingerprint_is_the_same_in_every_process() -> None:
-    assert fingerprint(EventKey("000000000000", "us-east-1", "pay", "e1")) == 0xA04641D0EDD9791
+    assert (
+        fingerprint(EventKey("000000000000", "us-east-1", "pay", "e1")) == 0x7068927DFAA8FC576F9055F6E5803E50
+    )
     assert fingerprint(EventKey("a", "b", "c", "d")) != fingerprint(EventKey("a", "b", "cd", ""))
 
 
@@ -26,12 +28,12 @@ def test_a_filter_never_says_no_to_what_was_added_also_after_growing() -> None:
     assert len(grown.slices) > 1
 
 
-def test_a_full_filter_guesses_wrong_less_than_once_in_a_hundred_cases() -> None:
+def test_a_full_filter_guesses_wrong_less_than_twice_in_five_hundred_cases() -> None:
     full = Filter([Slice(20_000)])
     for each in prints(20_000):
         full.add(each)
     wrong = sum(full.perhaps(each) for each in prints(20_000, "new"))
-    assert wrong < 200
+    assert wrong < 80
 
 
 def test_a_filter_comes_back_from_its_bytes() -> None:
@@ -46,11 +48,12 @@ def test_a_filter_comes_back_from_its_bytes() -> None:
 
 @pytest.mark.full
 def test_ten_million_keys_take_two_bytes_each_and_a_new_one_three_microseconds() -> None:
-    from hawksnest.world import RealWorld
+    from hawksnest.world import RealWorld, seeded
 
     big = Filter()
-    for number in range(FULL_KEYS):
-        big.add(number * 0x9E3779B97F4A7C15 & (1 << 64) - 1)
+    random = seeded(1)
+    for _ in range(FULL_KEYS):
+        big.add(random.getrandbits(128))
     size = sum(len(each.words) * 8 for each in big.slices)
     world = RealWorld()
     keys = [EventKey("000000000000", "us-east-1", "pay", f"new-{number}") for number in range(20_000)]
@@ -61,6 +64,6 @@ def test_ten_million_keys_take_two_bytes_each_and_a_new_one_three_microseconds()
         f"{FULL_KEYS:,} keys: {size / FULL_KEYS:.2f} bytes each, {len(big.slices)} slices, "
         f"{took_us:.2f} µs to know a new one, {wrong / len(keys):.2%} asked in vain"
     )
-    assert size / FULL_KEYS <= 2.4
-    assert wrong / len(keys) < 0.02
-    assert SLICE_KEYS_MIN * BITS_PER_KEY // 8 < 1 << 20
+    assert size / FULL_KEYS <= 2.7
+    assert wrong / len(keys) < 0.03
+    assert SLICE_KEYS_MIN * BITS_PER_KEY // 8 < 2 << 20
