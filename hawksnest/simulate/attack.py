@@ -145,7 +145,7 @@ class StolenCard(Campaign):
                     self._ip,
                     self._agent,
                 )
-                for _ in range(self.random.randrange(4, 9))
+                for _ in range(self.random.randrange(5, 10))
             ],
             3,
             14,
@@ -204,7 +204,7 @@ class Ring(Campaign):
         phones = [people.phone() for _ in range(random.choice((2, 3, 4)))]
         cards = [people.card_bin() for _ in range(random.choice((2, 3, 4)))]
         self._members = []
-        for _ in range(random.randrange(6, 15)):
+        for _ in range(random.randrange(10, 17)):
             person = people.person(*random.choice(homes))
             person.phone = random.choice(phones)
             person.card_bin = random.choice(cards)
@@ -216,7 +216,7 @@ class Ring(Campaign):
         self.waves_left = random.randrange(2, 6)
 
     def wave(self) -> Wave:
-        members = self.random.sample(self._members, self.random.randrange(4, 7))
+        members = self.random.sample(self._members, self.random.randrange(6, 11))
         return self.spaced(
             [
                 self.payment(
@@ -257,7 +257,7 @@ class SlowEvasion(Campaign):
 
     def wave(self) -> Wave:
         payments = []
-        for _ in range(self.random.choice((1, 2, 2, 3))):
+        for _ in range(self.random.choice((2, 2, 3, 4))):
             person, currency, agent = self._mules[self._turn % len(self._mules)]
             self._turn += 1
             paid = int(self._limit * self.random.uniform(0.72, 0.995) * LEVELS[currency])
@@ -280,10 +280,10 @@ class SlowEvasion(Campaign):
 # Share of the fraudulent payments, and payments in a wave on average.
 _KINDS: dict[str, tuple[float, float]] = {
     CARD_TESTING: (0.30, 12.0),
-    STOLEN_CARD: (0.25, 6.0),
+    STOLEN_CARD: (0.25, 7.0),
     ACCOUNT_TAKEOVER: (0.12, 2.8),
-    RING: (0.23, 5.0),
-    SLOW_EVASION: (0.10, 2.0),
+    RING: (0.23, 8.0),
+    SLOW_EVASION: (0.10, 2.75),
 }
 KINDS = tuple(_KINDS)
 
