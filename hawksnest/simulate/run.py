@@ -1,5 +1,6 @@
 """`hawksnest simulate`: so many payments as fast as it goes, or so many a second in real time."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ FIRST_WAIT_S = 0.1  # after the first failure; doubles with each
 FLUSH_EVERY = 1_000  # payments, where nothing has to be waited for
 FLUSH_S = 0.02  # how long a payment may wait for others in a stream that goes faster than it is written
 REPORT_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,11 @@ class Plan:
 
 @dataclass
 class Summary:
-    """Counts of one run. `delivery_errors` were tried again; `last_error` is what the newest of them said."""
+    """Counts of one run. `delivery_errors` were tried again; what each said is in the process's log."""
 
     payments: int = 0
     frauds: int = 0
     delivery_errors: int = 0
-    last_error: str = ""
 
 
 Report = Callable[[Summary], None]
@@ -145,7 +147,7 @@ class _Run:
                 return action()
             except Transient as error:
                 self.summary.delivery_errors += 1
-                self.summary.last_error = str(error)
+                _log.warning("delivery failed (attempt %d of %d): %s", attempt, ATTEMPTS, error)
                 if attempt == ATTEMPTS or self._stop.wait(wait_s):
                     raise
                 wait_s *= 2
