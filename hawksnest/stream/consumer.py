@@ -36,6 +36,7 @@ class Progress:
         self._open: dict[int, deque[StreamRecord]] = {}
         self._finished: set[Place] = set()
         self._in_work = 0
+        self._bytes = 0
         self._changes = 0
 
     def taken(self, records: Sequence[StreamRecord]) -> None:
@@ -43,6 +44,7 @@ class Progress:
         with self._changed:
             for record in records:
                 self._open.setdefault(record.partition, deque()).append(record)
+                self._bytes += len(record.value)
             self._in_work += len(records)
 
     def finished(self, record: StreamRecord) -> None:
@@ -61,6 +63,7 @@ class Progress:
                 record = None
                 while records and (partition, records[0].offset) in self._finished:
                     record = records.popleft()
+                    self._bytes -= len(record.value)
                     self._finished.discard((partition, record.offset))
                 if record is not None:
                     last.append(record)
@@ -76,6 +79,11 @@ class Progress:
         """Records that are taken and not yet handed out by `resumable`."""
         with self._changed:
             return sum(len(records) for records in self._open.values())
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """Size of the values of those records."""
+        return self._bytes
 
     def wait_for_change(self, known: int, timeout_s: float) -> int:
         """Return once more than `known` records were finished, or after the time-out; the new number."""

@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -136,7 +136,7 @@ class SmtpSettings:
     sender: str = "hawksnest@localhost"
     starttls: bool = False
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     timeout_s: float = 10.0
     ca_file: str = ""  # trust anchors of its own; "": the system's
 

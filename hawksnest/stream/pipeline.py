@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 VERSION_HEADER = "x-hawksnest-detector-version-id"
 T = TypeVar("T")
+_IN_FLIGHT_BYTES = 64 << 20  # read and not committed; beyond, reading waits
 _GRACE_S = 1.2  # how long a stop waits for calls that are under way
 
 
@@ -116,6 +117,8 @@ def _read(run: "_Run", lanes: list["_Lane"], stop: threading.Event, report: Repo
     reported_s = run.world.monotonic_s()
     while not (stop.is_set() or run.halt.is_set()):
         room = min(run.options.batch, run.options.in_flight - run.progress.uncommitted)
+        if run.progress.uncommitted_bytes > _IN_FLIGHT_BYTES:
+            room = 0
         if room <= 0:
             run.halt.wait(0.002)
             records = []
