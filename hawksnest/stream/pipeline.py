@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 VERSION_HEADER = "x-hawksnest-detector-version-id"
 T = TypeVar("T")
 _IN_FLIGHT_BYTES = 64 << 20  # read and not committed; beyond, reading waits
+_KEY_BYTES = 1_024  # of a dead letter's own key; the letter holds more of the original's
 _GRACE_S = 1.2  # how long a stop waits for calls that are under way
 
 
@@ -303,7 +304,8 @@ class _Run:
         """Send the record to the dead letters, and stop when there are too many of them."""
         letter = dead_letter(record, fault, self.world.now_ms())
         identity = digest(record.topic, record.partition, record.offset, iso_ms(record.produced_at_ms))
-        self._send(self._buried, identity, self.mapping.dead_letters, letter, record.key)
+        key = None if record.key is None else record.key[:_KEY_BYTES]
+        self._send(self._buried, identity, self.mapping.dead_letters, letter, key)
         with self._count:
             self.counts.dead_letters += 1
             self._window.append(True)

@@ -106,6 +106,28 @@ def test_bad_records_go_to_the_dead_letters_with_their_reason(log: Log, tmp_path
     assert len(values(log, "transactions_dead_letter")) == 4
 
 
+@pytest.mark.parametrize(("key_bytes", "value_bytes"), [(0, 1_048_576), (600_000, 448_576), (1_048_576, 0)])
+def test_the_largest_records_fit_the_dead_letters(
+    log: Log, tmp_path: Path, key_bytes: int, value_bytes: int
+) -> None:
+    producer = log.producer()
+    producer.send("transactions", b"x" * value_bytes, b"k" * key_bytes)
+    producer.close()
+    send(log, "transactions", record(1))
+    assert run(log, tmp_path, Decider()) == StreamSummary(read=2, decided=1, dead_letters=1)
+    (letter,) = values(log, "transactions_dead_letter")
+    assert letter["value_bytes"] == value_bytes
+
+
+def test_a_decision_that_no_longer_fits_is_a_dead_letter(log: Log, tmp_path: Path) -> None:
+    large = record(1, note="")
+    large["note"] = "x" * (1_048_576 - len(json.dumps(large)) - len(large["entity_id"]))
+    send(log, "transactions", large, record(2))
+    assert run(log, tmp_path, Decider()) == StreamSummary(read=2, decided=1, dead_letters=1)
+    (letter,) = values(log, "transactions_dead_letter")
+    assert letter["code"] == "RecordTooLarge"
+
+
 def test_a_refusal_of_the_server_is_a_dead_letter_with_its_code(log: Log, tmp_path: Path) -> None:
     def refuse(request: dict[str, Any], _attempt: int) -> None:
         if request["eventId"] == "event-3":
