@@ -23,9 +23,10 @@ from hawksnest.log import sync_folder
 from hawksnest.store.journal import EventHead, Head, JournalReader, PredictedHead, SentHead
 from hawksnest.store.records import EventDeleted, Labelled, StoredEvent
 
-EVERY_RECORDS = 100_000
-AT_SHUTDOWN_RECORDS = 1_000  # fewer are folded again faster than a checkpoint is written
-SHUTDOWN_WAIT_S = 2.0
+EVERY_RECORDS = 100_000  # at most; a young journal gets its checkpoints sooner
+FIRST_RECORDS = 20_000  # folded again in less than half a second
+AT_SHUTDOWN_RECORDS = 20_000  # fewer are folded again faster than a checkpoint is written
+SHUTDOWN_WAIT_S = 1.0
 KEPT = 2
 
 _MAGIC = b"HNSTSTA1"
@@ -206,7 +207,7 @@ class Checkpointer:
         self._child: subprocess.Popen[bytes] | None = None
 
     def tick(self, durable_seq: int) -> None:
-        """Start a checkpoint when `every` records came since the last."""
+        """Start a checkpoint when `every` records, or a quarter of a young journal, came since the last."""
         if self._child is not None:
             code = self._child.poll()
             if code is None:
@@ -214,7 +215,7 @@ class Checkpointer:
             self._release()
             if code != 0:
                 _log.warning("writing a checkpoint failed with exit code %s", code)
-        if durable_seq - self._seq >= self._every:
+        if durable_seq - self._seq >= min(self._every, max(FIRST_RECORDS, durable_seq // 4)):
             self._start(durable_seq)
 
     def close(self, durable_seq: int) -> None:
