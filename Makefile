@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Folder with the public data sets that full-size runs measure on.
+export DATASETS ?= ../shared/data
 
 .PHONY: run test shows check bench install lock clean
 
@@ -17,7 +19,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 test: install
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full" -n auto
 
 shows: install
 	$(BIN)/python -m pytest -m full -s
