@@ -1,19 +1,19 @@
-"""THE HOT PATH: from an event to a recorded decision, one function, read top to bottom.
+"""THE HOT PATH: from an event to a recorded decision, read top to bottom in `predict`.
 
 event → typed values → one read of the entity states → features → scores → rules → one append. The turn is
 held from "what is known of this event id" to the fold, so decisions are serial and see each other.
 """
 
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 from hawksnest.app import App, Call, Defer
 from hawksnest.errors import conflict
 from hawksnest.kernel.events import Event, Resolved
-from hawksnest.kernel.windows import Footprint, Reads
+from hawksnest.kernel.windows import Reads
 from hawksnest.snapshot import DetectorSnapshot, EventTypeSnapshot
-from hawksnest.store.ports import Known
+from hawksnest.store.ports import Known, Look, LookAgain
 from hawksnest.store.records import (
     EventKey,
     EventSent,
@@ -22,63 +22,32 @@ from hawksnest.store.records import (
     RuleTrace,
     StoredEvent,
 )
+from hawksnest.store.states import footprint
 
 FUTURE_MAX_MS = 24 * 3_600_000  # naive local clocks run ahead by up to a day; later than that is not stored
 RETRIES_MAX = 100
 
-
-def stored_event(
-    key: EventKey, event: Event, resolved: Resolved, seen_at_ms: int, previous: StoredEvent | None
-) -> StoredEvent:
-    """The form in which an event is journalled; a label given earlier stays."""
-    return StoredEvent(
-        key=key,
-        event_at_ms=event.event_at_ms,
-        timestamp=event.timestamp,
-        entity_type=event.entity_type,
-        entity_id=event.entity_id,
-        given=dict(event.given),
-        amount=resolved.amount,
-        identities=resolved.identities,
-        label=previous.label if previous else None,
-        labelled_at=previous.labelled_at if previous else None,
-        seen_at_ms=seen_at_ms,
-    )
+T = TypeVar("T")
+Label = tuple[str, str]  # the label, and the caller's label timestamp
 
 
-def footprint(event: StoredEvent) -> Footprint:
-    """What a stored event leaves in the entity states."""
-    return Footprint(
-        account=event.key.account,
-        region=event.key.region,
-        event_type=event.key.event_type,
-        entity_type=event.entity_type,
-        entity_id=None if event.entity_id.lower() == "unknown" else event.entity_id,
-        event_at_ms=event.event_at_ms,
-        amount=event.amount,
-        identities=tuple(event.identities),
-    )
+def in_turn(app: App, call: Call, key: EventKey, act: Callable[[Known | None, StoredEvent | None], T]) -> T:
+    """`act` with the turn held, given what is known of the event id and its stored form, if it has one.
 
-
-@contextmanager
-def settled(app: App, call: Call, key: EventKey) -> Iterator[tuple[Known | None, StoredEvent | None]]:
-    """Hold the turn with what is known of the event id and its stored form.
-
-    A new id, the usual case, costs a look into memory. A repeated one needs the disk, which is read outside
-    the turn and checked again inside it; on the event loop that raises Defer.
+    A new id, the usual case, costs a look into memory. A repeated one needs the disk, which is read without
+    the turn and checked again with it; on the event loop that raises Defer. Raises ConflictException when
+    other calls change the event again and again.
     """
     ledger = app.ledger
-    previous: StoredEvent | None = None
-    expected: Known | None = None
+    look: Look | None = None
     for _ in range(RETRIES_MAX):
-        with ledger.turn:
-            known = ledger.known(key)
-            if known is None or known == expected or not known.stored:
-                yield known, previous if known is not None and known.stored else None
-                return
-        if not call.may_block:
-            raise Defer
-        expected, previous = known, ledger.event(key)
+        try:
+            with ledger.turn:
+                return act(*ledger.settled(key, look))
+        except LookAgain:
+            if not call.may_block:
+                raise Defer from None
+            look = ledger.look(key)
     raise conflict(f"Event {key.event_id} is being changed by too many calls at once; try again.")
 
 
@@ -91,35 +60,86 @@ def predict(app: App, call: Call, snapshot: DetectorSnapshot, event: Event, reso
     """
     key = EventKey(call.tenant.account, call.tenant.region, event.event_type, event.event_id)
     now_ms = app.world.now_ms()
-    with settled(app, call, key) as (known, previous):
+    states, stores = app.states, snapshot.event_type.ingestion
+
+    def decide(known: Known | None, previous: StoredEvent | None) -> Predicted | Known:
         if known is not None:
-            if known.event_at_ms != event.event_at_ms and (
-                call.idempotent or (known.stored and snapshot.event_type.ingestion)
-            ):
-                raise conflict(
-                    f"Event {event.event_id} of type {event.event_type} is known with another timestamp."
-                )
+            if known.event_at_ms != event.event_at_ms and (call.idempotent or (known.stored and stores)):
+                raise _other_instant(key)
             if call.idempotent and known.decision_seq:
-                return _recorded(app, call, key, known)
-        stored = snapshot.event_type.ingestion and event.event_at_ms <= now_ms + FUTURE_MAX_MS
-        entry = stored_event(key, event, resolved, now_ms, previous)
+                return known
+        stored = stores and event.event_at_ms <= now_ms + FUTURE_MAX_MS
+        entry = _entry(key, event, resolved, now_ms, previous, None)
         mark = footprint(entry)
-        if previous is not None:
-            app.states.revert(footprint(previous))
+        if previous is not None:  # an event does not see itself
+            states.revert(footprint(previous))
         appended = False
         try:
-            record = _decide(snapshot, entry, stored, resolved, app.states.read(mark), now_ms, known)
+            record = _decided(snapshot, entry, stored, resolved, states.read(mark), now_ms, known)
             call.seq = max(call.seq, app.ledger.append(record))
             appended = True
         finally:
             if appended and stored:
-                app.states.fold(mark)
+                states.fold(mark)
             elif previous is not None:
-                app.states.fold(footprint(previous))
-    return record
+                states.fold(footprint(previous))
+        return record
+
+    made = in_turn(app, call, key, decide)
+    return _recorded(app, call, key, made) if isinstance(made, Known) else made
 
 
-def _decide(
+def send(
+    app: App, call: Call, event_type: EventTypeSnapshot, event: Event, resolved: Resolved, label: Label | None
+) -> None:
+    """Store one event without deciding it.
+
+    Raises ConflictException for a stored event with another instant, StorageFull, and Defer.
+    """
+    key = EventKey(call.tenant.account, call.tenant.region, event_type.name, event.event_id)
+
+    def store(known: Known | None, previous: StoredEvent | None) -> None:
+        if previous is not None and previous.event_at_ms != event.event_at_ms:
+            raise _other_instant(key)
+        entry = _entry(key, event, resolved, app.world.now_ms(), previous, label)
+        call.seq = max(call.seq, app.ledger.append(EventSent(entry)))
+        if previous is not None:
+            app.states.revert(footprint(previous))
+        app.states.fold(footprint(entry))
+
+    in_turn(app, call, key, store)
+
+
+def _other_instant(key: EventKey) -> Exception:
+    return conflict(f"Event {key.event_id} of type {key.event_type} is known with another timestamp.")
+
+
+def _entry(
+    key: EventKey,
+    event: Event,
+    resolved: Resolved,
+    seen_at_ms: int,
+    previous: StoredEvent | None,
+    label: Label | None,
+) -> StoredEvent:
+    """The form in which an event is journalled; a label given earlier stays until there is another."""
+    name, labelled_at = label or ((previous.label, previous.labelled_at) if previous else (None, None))
+    return StoredEvent(
+        key,
+        event.event_at_ms,
+        event.timestamp,
+        event.entity_type,
+        event.entity_id,
+        event.given,
+        resolved.amount,
+        resolved.identities,
+        name,
+        labelled_at,
+        seen_at_ms,
+    )
+
+
+def _decided(
     snapshot: DetectorSnapshot,
     entry: StoredEvent,
     stored: bool,
@@ -130,14 +150,14 @@ def _decide(
 ) -> Predicted:
     """Scores, then rules: pure but for the model library."""
     values = resolved.rule_values
-    if snapshot.score_defaults:
-        values = {**snapshot.score_defaults, **values}
     scores = []
-    for each in snapshot.models:
-        vector = each.model.plan.vector(resolved.model_values, reads, entry.event_at_ms)
-        score = each.model.score(vector)
-        values[each.score_name] = score
-        scores.append(ModelScore(*each.key, score, array("d", vector).tobytes()))
+    if snapshot.score_defaults:
+        values = {**values, **snapshot.score_defaults}
+        for each in snapshot.models:
+            vector = each.model.plan.vector(resolved.model_values, reads, entry.event_at_ms)
+            score = each.model.score(vector)
+            values[each.score_name] = score
+            scores.append(ModelScore(*each.key, score, array("d", vector).tobytes()))
     decision = snapshot.decider.decide(values, snapshot.lists, now_ms)
     return Predicted(
         event=entry,
@@ -160,45 +180,7 @@ def _recorded(app: App, call: Call, key: EventKey, known: Known) -> Predicted:
     if not call.may_block:
         raise Defer
     record = app.ledger.prediction(key, known.predicted_at_ms)
-    assert record is not None, "a known decision has a record"
+    if record is None:
+        raise conflict(f"Event {key.event_id} was deleted by another call; try again.")
     call.seq = max(call.seq, known.decision_seq)
     return record
-
-
-def send(
-    app: App,
-    call: Call,
-    event_type: EventTypeSnapshot,
-    event: Event,
-    resolved: Resolved,
-    label: tuple[str, str] | None,
-) -> None:
-    """Store one event without deciding it; `label` is (name, the caller's label timestamp).
-
-    Raises ConflictException for a stored event with another instant, StorageFull, and Defer.
-    """
-    key = EventKey(call.tenant.account, call.tenant.region, event_type.name, event.event_id)
-    with settled(app, call, key) as (known, previous):
-        if known is not None and known.stored and known.event_at_ms != event.event_at_ms:
-            raise conflict(
-                f"Event {event.event_id} of type {event_type.name} is already stored with another timestamp."
-            )
-        entry = stored_event(key, event, resolved, app.world.now_ms(), previous)
-        if label is not None:
-            entry = StoredEvent(
-                entry.key,
-                entry.event_at_ms,
-                entry.timestamp,
-                entry.entity_type,
-                entry.entity_id,
-                entry.given,
-                entry.amount,
-                entry.identities,
-                label[0],
-                label[1],
-                entry.seen_at_ms,
-            )
-        call.seq = max(call.seq, app.ledger.append(EventSent(entry)))
-        if previous is not None:
-            app.states.revert(footprint(previous))
-        app.states.fold(footprint(entry))

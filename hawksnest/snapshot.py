@@ -1,11 +1,13 @@
 """Immutable snapshots of what a decision needs: compiled rules, loaded models, schema and lists.
 
-A snapshot is built whole from one revision of the tenant's catalogue and swapped whole. The event loop only
-peeks; building happens in a thread (an operation that finds nothing fresh raises `Defer`).
+A snapshot is built whole from one revision of the tenant's catalogue and swapped whole: the call after a
+change sees it. The event loop only peeks; building happens in a thread (an operation that finds nothing fresh
+raises `Defer`).
 """
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +24,7 @@ from hawksnest.catalog import (
     ValueList,
     Variable,
 )
-from hawksnest.errors import invalid, not_found
+from hawksnest.errors import RuleError, ServiceError, invalid, not_found
 from hawksnest.kernel.decide import Decider, DecisionRule
 from hawksnest.kernel.events import EventSchema, Value, VariableSpec, default_value
 from hawksnest.kernel.lang import Scope, check, normalise_elements
@@ -36,6 +38,7 @@ V = TypeVar("V")
 
 SNAPSHOTS_MAX = 4_096
 MODELS_MAX = 64
+BUILDS_MAX = 10  # of one snapshot while the catalogue keeps changing under it
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,6 @@ class ScoringModel:
     model: "ServedModel"
     key: ModelKey
     score_name: str
-    shown: dict[str, str]  # the modelVersion member of the answer
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class DetectorSnapshot:
     event_type: EventTypeSnapshot
     decider: Decider
     models: tuple[ScoringModel, ...]
-    score_defaults: dict[str, Value]  # score variables that rules may name beside the event's own
+    score_defaults: dict[str, Value]  # of the models, and what else rules name beside the event's variables
     lists: dict[str, frozenset[str]]
     list_revisions: dict[str, int]
 
@@ -88,7 +90,7 @@ def variable_spec(variable: Variable) -> VariableSpec:
 
 
 class Snapshots:
-    """Cache of snapshots by tenant; bounded, least recently used goes first."""
+    """Cache of snapshots by tenant; bounded, the one built longest ago goes first."""
 
     def __init__(self, catalog: Catalog, models: Path) -> None:
         self._catalog = catalog
@@ -97,7 +99,7 @@ class Snapshots:
         self._detectors: OrderedDict[tuple[Tenant, str, str | None], DetectorSnapshot] = OrderedDict()
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
         self._deciders: OrderedDict[object, Decider] = OrderedDict()
-        self._lists: OrderedDict[tuple[Tenant, str], tuple[object, frozenset[str]]] = OrderedDict()
+        self._lists: OrderedDict[tuple[Tenant, str], tuple[ListContent, str, frozenset[str]]] = OrderedDict()
         self._building = threading.Lock()
 
     def catalog_changed(self, tenant: Tenant) -> None:
@@ -118,7 +120,9 @@ class Snapshots:
         found = self.peek_event_type(tenant, name)
         if found is None:
             with self._building:
-                found = self.peek_event_type(tenant, name) or self._build_event_type(tenant, name)
+                found = self.peek_event_type(tenant, name) or self._whole(
+                    tenant, lambda: self._build_event_type(tenant, name)
+                )
         return found
 
     def detector(self, tenant: Tenant, detector_id: str, version: str | None) -> DetectorSnapshot:
@@ -130,7 +134,9 @@ class Snapshots:
         found = self.peek(tenant, detector_id, version)
         if found is None:
             with self._building:
-                found = self.peek(tenant, detector_id, version) or self._build(tenant, detector_id, version)
+                found = self.peek(tenant, detector_id, version) or self._whole(
+                    tenant, lambda: self._build(tenant, detector_id, version)
+                )
         return found
 
     def load_model(self, tenant: Tenant, key: ModelKey) -> "ServedModel":
@@ -145,6 +151,20 @@ class Snapshots:
             found = load(self._models_folder / resource.artefact)
             _remember(self._models, resource.artefact, found, MODELS_MAX)
         return found
+
+    def _whole(self, tenant: Tenant, build: Callable[[], V]) -> V:
+        """What `build` makes, or the fault it finds, of one revision: again when a change came between."""
+        for _ in range(BUILDS_MAX - 1):
+            revision = self._catalog.revision(tenant)
+            try:
+                built = build()
+            except (ServiceError, AssertionError):
+                if revision == self._catalog.revision(tenant):
+                    raise
+            else:
+                if revision == self._catalog.revision(tenant):
+                    return built
+        return build()
 
     def _build_event_type(self, tenant: Tenant, name: str) -> EventTypeSnapshot:
         revision = self._catalog.revision(tenant)
@@ -183,6 +203,7 @@ class Snapshots:
             for variable in self._catalog.list(tenant, Variable)
             if variable.data_source != "EVENT"
         }
+        scored = {model.score_name for model in models}
         rules = [self._rule(tenant, detector_id, *key) for key in resource.rules]
         lists = {name: self._catalog.get(tenant, ValueList, name) for rule in rules for name in rule.lists}
         scope = Scope(
@@ -202,13 +223,22 @@ class Snapshots:
             score_defaults={
                 name: default_value(variable.default_value, variable.data_type)
                 for name, variable in scores.items()
-                if any(name in rule.variables for rule in rules)
+                if name in scored or any(name in rule.variables for rule in rules)
             },
             lists={name: elements for name, (_, elements) in contents.items()},
             list_revisions={name: number for name, (number, _) in contents.items()},
         )
+        self._forget_stale(tenant, revision)
         _remember(self._detectors, (tenant, detector_id, version), built, SNAPSHOTS_MAX)
         return built
+
+    def _forget_stale(self, tenant: Tenant, revision: int) -> None:
+        """Let go of the tenant's older snapshots, which nobody would be given any more, and their models."""
+        stale = [
+            key for key, each in self._detectors.items() if key[0] == tenant and each.revision < revision
+        ]
+        for key in stale:
+            del self._detectors[key]
 
     def _version(self, tenant: Tenant, detector_id: str, version: str | None) -> DetectorVersion:
         if version is not None:
@@ -235,23 +265,17 @@ class Snapshots:
             model=self.load_model(tenant, key),
             key=key,
             score_name=f"{key.model_id}_insightscore",
-            shown={
-                "modelId": key.model_id,
-                "modelType": key.model_type,
-                "modelVersionNumber": key.version,
-            },
         )
 
     def _elements(self, tenant: Tenant, name: str, variable_type: str) -> tuple[int, frozenset[str]]:
         content = self._catalog.get(tenant, ListContent, name)
         if content is None:
             return 0, frozenset()
-        stamp = (content.revision, content.created_at_ms, variable_type)
         cached = self._lists.get((tenant, name))
-        if cached is None or cached[0] != stamp:
-            cached = (stamp, normalise_elements(content.elements, variable_type))
+        if cached is None or cached[0] != content or cached[1] != variable_type:
+            cached = (content, variable_type, normalise_elements(content.elements, variable_type))
             _remember(self._lists, (tenant, name), cached, SNAPSHOTS_MAX)
-        return content.revision, cached[1]
+        return content.revision, cached[2]
 
     def _decider(self, rules: list[Rule], execution_mode: str, scope: Scope) -> Decider:
         """Compiled rules, kept over revisions: most catalogue changes do not touch them."""
@@ -264,17 +288,20 @@ class Snapshots:
         )
         found = self._deciders.get(identity)
         if found is None:
-            found = Decider(
-                [
-                    DecisionRule(
-                        rule.rule_id, rule.rule_version, rule.outcomes, check(rule.expression, scope)
-                    )
-                    for rule in rules
-                ],
-                execution_mode,
-            )
+            found = Decider([_decision_rule(rule, scope) for rule in rules], execution_mode)
             _remember(self._deciders, identity, found, SNAPSHOTS_MAX)
         return found
+
+
+def _decision_rule(rule: Rule, scope: Scope) -> DecisionRule:
+    """Raises ValidationException when what the rule names is not there, or not of its type, any more."""
+    try:
+        checked = check(rule.expression, scope)
+    except RuleError as fault:
+        raise invalid(
+            f"Rule {rule.rule_id} version {rule.rule_version} can't be used any more: {fault}"
+        ) from None
+    return DecisionRule(rule.rule_id, rule.rule_version, rule.outcomes, checked)
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V, limit: int) -> None:

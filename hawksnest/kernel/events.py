@@ -55,7 +55,7 @@ class Event:
     entity_id: str
     event_at_ms: int
     timestamp: str  # the caller's text, echoed
-    given: Mapping[str, str | None]
+    given: dict[str, str | None]
 
 
 class EventFault(ValueError):

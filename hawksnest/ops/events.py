@@ -3,9 +3,11 @@
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
 from hawksnest.errors import ServiceError, invalid, not_found
 from hawksnest.ops.requests import instant, is_not_found, known_label, label_pair, the_event
-from hawksnest.predict import FUTURE_MAX_MS, footprint, send, settled
+from hawksnest.predict import FUTURE_MAX_MS, in_turn, send
 from hawksnest.snapshot import EventTypeSnapshot
-from hawksnest.store.records import EventDeleted, EventKey, Labelled
+from hawksnest.store.ports import Known
+from hawksnest.store.records import EventDeleted, EventKey, Labelled, StoredEvent
+from hawksnest.store.states import footprint
 
 
 def _event_type(app: App, call: Call, name: str) -> EventTypeSnapshot:
@@ -19,6 +21,10 @@ def _event_type(app: App, call: Call, name: str) -> EventTypeSnapshot:
 
 def _key(call: Call, request: Request) -> EventKey:
     return EventKey(call.tenant.account, call.tenant.region, request["eventTypeName"], request["eventId"])
+
+
+def _not_stored(key: EventKey) -> ServiceError:
+    return not_found(f"Event {key.event_id[:64]} of type {key.event_type[:64]} is not stored.")
 
 
 def send_event(app: App, call: Call, request: Request) -> Response:
@@ -38,11 +44,10 @@ def send_event(app: App, call: Call, request: Request) -> Response:
 def get_event(app: App, call: Call, request: Request) -> Response:
     """The newest stored form of an event, without defaults and predictions."""
     _event_type(app, call, request["eventTypeName"])
-    event = app.ledger.event(_key(call, request))
+    key = _key(call, request)
+    event = app.ledger.event(key)
     if event is None:
-        raise not_found(
-            f"Event {request['eventId'][:64]} of type {request['eventTypeName'][:64]} is not stored."
-        )
+        raise _not_stored(key)
     shown: Response = {
         "eventId": event.key.event_id,
         "eventTypeName": event.key.event_type,
@@ -59,15 +64,17 @@ def get_event(app: App, call: Call, request: Request) -> Response:
 def update_event_label(app: App, call: Call, request: Request) -> Response:
     """Set the label of a stored event; the last write wins."""
     event_type = _event_type(app, call, request["eventTypeName"])
-    known_label(event_type, request["assignedLabel"])
-    instant(request["labelTimestamp"], "labelTimestamp")
     key = _key(call, request)
-    with app.ledger.turn:
-        known = app.ledger.known(key)
+
+    def label(known: Known | None, _: StoredEvent | None) -> None:
         if known is None or not known.stored:
-            raise not_found(f"Event {key.event_id} of type {key.event_type} is not stored.")
+            raise _not_stored(key)
+        known_label(event_type, request["assignedLabel"])
+        instant(request["labelTimestamp"], "labelTimestamp")
         record = Labelled(key, request["assignedLabel"], request["labelTimestamp"], app.world.now_ms())
         call.seq = max(call.seq, app.ledger.append(record))
+
+    in_turn(app, call, key, label)
     return {}
 
 
@@ -81,18 +88,21 @@ def delete_event(app: App, call: Call, request: Request) -> Response:
         raise
     key = _key(call, request)
     history = request.get("deleteAuditHistory", False)
-    with settled(app, call, key) as (known, previous):
+
+    def delete(known: Known | None, previous: StoredEvent | None) -> None:
         if known is not None and (known.stored or (history and known.decision_seq)):
             record = EventDeleted(key, history, app.world.now_ms())
             call.seq = max(call.seq, app.ledger.append(record))
             if previous is not None:
                 app.states.revert(footprint(previous))
+
+    in_turn(app, call, key, delete)
     return {}
 
 
 EVENT_OPERATIONS = [
     Operation("SendEvent", send_event, inline=True),
     Operation("GetEvent", get_event),
-    Operation("UpdateEventLabel", update_event_label, inline=True),
+    Operation("UpdateEventLabel", update_event_label),  # of an event that is there: its form is read
     Operation("DeleteEvent", delete_event),
 ]

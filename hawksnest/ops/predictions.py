@@ -82,7 +82,7 @@ def list_event_predictions(app: App, call: Call, request: Request) -> Response:
         if request.get(member, {}).get("value") is not None
     }
     query = PredictionQuery(**filters, from_ms=from_ms, to_ms=to_ms)
-    bound = ("ListEventPredictions", repr(query))
+    bound = (*call.tenant, "ListEventPredictions", repr(query))
     before = token_mark(request.get("nextToken"), bound, app.world.now_ms())
     limit = request.get("maxResults", PAGE_DEFAULT)
     records, mark = app.ledger.predictions(call.tenant, query, limit, before)
@@ -120,6 +120,7 @@ def get_event_prediction_metadata(app: App, call: Call, request: Request) -> Res
             f"{request['detectorVersionId']} at {asked}; take the five values from ListEventPredictions."
         )
     version = app.catalog.get(call.tenant, DetectorVersion, record.detector_id, record.detector_version)
+    matched = dict(record.results)
     response: Response = {
         "eventId": record.event.key.event_id,
         "eventTypeName": record.event.key.event_type,
@@ -129,9 +130,9 @@ def get_event_prediction_metadata(app: App, call: Call, request: Request) -> Res
         "detectorId": record.detector_id,
         "detectorVersionId": record.detector_version,
         "eventVariables": _shown_values(app, call, record),
-        "rules": [_shown_rule(app, call, record, line) for line in record.trace],
+        "rules": [_shown_rule(app, call, record, line, matched) for line in record.trace],
         "ruleExecutionMode": record.execution_mode,
-        "outcomes": list(dict.fromkeys(name for _, outcomes in record.results for name in outcomes)),
+        "outcomes": list(dict.fromkeys(name for outcomes in matched.values() for name in outcomes)),
         "evaluatedModelVersions": [
             {
                 "modelId": score.model_id,
@@ -149,7 +150,7 @@ def get_event_prediction_metadata(app: App, call: Call, request: Request) -> Res
         "evaluatedExternalModels": [],
         "predictionTimestamp": asked,
     }
-    if version is not None:
+    if version is not None and version.created_at_ms <= record.predicted_at_ms:  # not one made anew
         response["detectorVersionStatus"] = version.status
     return response
 
@@ -171,20 +172,27 @@ def _text_of(value: Value, data_type: str) -> str:
     """A value that was not sent (default, null, score) as the text a caller would send for it."""
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if data_type == "DATETIME" and isinstance(value, int):
         return iso_s(value)
     return str(value)
 
 
-def _shown_rule(app: App, call: Call, record: Predicted, line: RuleTrace) -> dict[str, Any]:
+def _shown_rule(
+    app: App, call: Call, record: Predicted, line: RuleTrace, matched: dict[str, list[str]]
+) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "ruleId": line.rule_id,
         "ruleVersion": line.rule_version,
         "evaluated": line.state >= EVALUATED,
         "matched": line.state == MATCHED,
     }
+    if line.state == MATCHED:
+        shown["outcomes"] = matched[line.rule_id]
     rule = app.catalog.get(call.tenant, Rule, record.detector_id, line.rule_id, line.rule_version)
-    if rule is not None:  # a rule may be deleted once no version names it
+    # A rule may be deleted once only drafts name it, and another one made with its id and version.
+    if rule is not None and rule.created_at_ms <= record.predicted_at_ms:
         variables = (app.catalog.get(call.tenant, Variable, name) for name in rule.variables)
         instants = [each.name for each in variables if each and each.data_type == "DATETIME"]
         shown["outcomes"] = list(rule.outcomes)

@@ -156,6 +156,13 @@ class EventIndex:
             return newest[1]
         return self._look_up(key) if self.filter.perhaps(fingerprint(key)) else None
 
+    def remembered(self, key: EventKey) -> tuple[bool, Entry | None]:
+        """(True, the newest state) when memory alone tells it, else (False, None)."""
+        newest = self._tail.get(key)
+        if newest is not None:
+            return True, newest[1]
+        return not self.filter.perhaps(fingerprint(key)), None
+
     def appended(self, key: EventKey, seq: int, entry: Entry | None) -> None:
         """A record was appended that leaves the event id in this state."""
         with self._lock:

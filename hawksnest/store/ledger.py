@@ -12,7 +12,7 @@ from hawksnest.errors import Transient, invalid
 from hawksnest.log import LogFailed
 from hawksnest.store.event_index import Entry, advance, key_of
 from hawksnest.store.journal import Journal
-from hawksnest.store.ports import EventStatistics, Known, PredictionQuery
+from hawksnest.store.ports import EventStatistics, Known, Look, LookAgain, PredictionQuery
 from hawksnest.store.projections import Projections
 from hawksnest.store.records import EventKey, EventSent, Labelled, Predicted, Record, StoredEvent
 from hawksnest.store.sqlite import Database
@@ -35,7 +35,7 @@ class JournalLedger:
         self.projections = Projections(database, journal)
         self._index = self.projections.index
         self._turn = threading.RLock()
-        self._last: tuple[int, EventKey | None, Entry | None] = (0, None, None)  # what `known` saw last
+        self._last: tuple[int, EventKey | None, Entry | None] = (0, None, None)  # what `settled` saw last
         self._durable = threading.Condition()
         self._waiting = 0
         self._committer: Callable[[], None] | None = None
@@ -124,14 +124,42 @@ class JournalLedger:
 
     def known(self, key: EventKey) -> Known | None:
         """The newest that is known of an event id, durable or not."""
-        seq = self.journal.log.last_seq
         entry = self._index.entry(key)
-        self._last = (seq, key, entry)  # `append` usually follows, about the same event id
         return entry.known() if entry is not None else None
+
+    def look(self, key: EventKey) -> Look:
+        """What is known of an event id and its stored form, read from disk; not with the turn held."""
+        last_seq = self.journal.log.last_seq
+        entry = self._index.entry(key)
+        known = entry.known() if entry is not None else None
+        return Look(last_seq, known, self._stored(entry), entry)
+
+    def settled(self, key: EventKey, look: Look | None) -> tuple[Known | None, StoredEvent | None]:
+        """With the turn held: the newest that is known of an event id, and its stored form if it has one.
+
+        Raises LookAgain when memory and `look` do not tell.
+        """
+        seen, entry = self._index.remembered(key)
+        known = entry.known() if entry is not None else None
+        event: StoredEvent | None = None
+        if not seen:
+            # Whatever was appended about it since the look would be remembered, or is projected by now.
+            if look is None or self.projections.seq > look.last_seq:
+                raise LookAgain
+            assert look.memo is None or isinstance(look.memo, Entry)
+            known, event, entry = look.known, look.event, look.memo
+        elif known is not None and known.stored:
+            if look is None or known != look.known:
+                raise LookAgain
+            event = look.event
+        self._last = (self.journal.log.last_seq, key, entry)  # `append` usually follows
+        return known, event
 
     def event(self, key: EventKey) -> StoredEvent | None:
         """The newest stored form with its current label."""
-        entry = self._index.entry(key)
+        return self._stored(self._index.entry(key))
+
+    def _stored(self, entry: Entry | None) -> StoredEvent | None:
         if entry is None or not entry.stored_seq:
             return None
         record = self.journal.get(entry.stored_seq)

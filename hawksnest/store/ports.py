@@ -48,6 +48,19 @@ class Known(NamedTuple):
     seq: int  # journal sequence of the newest record of this id, of any kind: changes whenever anything did
 
 
+class Look(NamedTuple):
+    """What `Ledger.look` read of an event id: true until a record about it is appended after `last_seq`."""
+
+    last_seq: int
+    known: Known | None
+    event: StoredEvent | None
+    memo: object  # the ledger's own
+
+
+class LookAgain(Exception):
+    """Memory and what was read before do not tell what is known of an event id: `look`, without the turn."""
+
+
 @dataclass(frozen=True)
 class PredictionQuery:
     """Filters of ListEventPredictions, ANDed. Times are inclusive epoch milliseconds."""
@@ -95,6 +108,15 @@ class Ledger(Protocol):
 
     def known(self, key: EventKey) -> Known | None:
         """Exact, includes what is not durable yet. Memory for new ids; may touch disk for repeated ones."""
+
+    def look(self, key: EventKey) -> Look:
+        """What is known of an event id and its stored form, read from disk; never with the turn held."""
+
+    def settled(self, key: EventKey, look: Look | None) -> tuple[Known | None, StoredEvent | None]:
+        """With the turn held: the newest that is known of an event id, and its stored form if it has one.
+
+        From memory and `look` alone. Raises LookAgain when these do not tell.
+        """
 
     def event(self, key: EventKey) -> StoredEvent | None:
         """The newest stored form with its current label; None when only predicted or deleted."""
