@@ -8,7 +8,7 @@ import pytest
 
 from hawksnest.catalog import Tenant
 from hawksnest.errors import ServiceError
-from hawksnest.store.ports import EventStatistics, Known, Ledger, PredictionQuery
+from hawksnest.store.ports import EventStatistics, Known, Ledger, LookAgain, PredictionQuery
 from hawksnest.store.records import (
     EventDeleted,
     EventKey,
@@ -300,6 +300,51 @@ def test_reads_see_what_was_appended_before_them_from_any_thread(ledger: Ledger)
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+def settled(ledger: Ledger, of: EventKey, look: Any = None) -> Any:
+    with ledger.turn:
+        return ledger.settled(of, look)
+
+
+def test_with_the_turn_held_a_new_id_is_known_to_be_new_from_memory(ledger: Ledger) -> None:
+    assert settled(ledger, key("e")) == (None, None)
+    append(ledger, predicted(key("e"), 10, stored=False))
+    assert settled(ledger, key("e")) == (Known(1_000, False, 1, 10, 1), None)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_with_the_turn_held_a_stored_form_comes_from_a_look_that_nothing_has_overtaken(
+    ledger: Ledger, indexed: bool
+) -> None:
+    e = key("e")
+    append(ledger, EventSent(event(e)))
+    if indexed:
+        ledger.statistics(HERE, "pay")  # which needs everything indexed
+    with pytest.raises(LookAgain):
+        settled(ledger, e)
+    look = ledger.look(e)
+    assert (look.known, look.event) == (Known(1_000, True, 0, 0, 1), event(e))
+    assert settled(ledger, e, look) == (look.known, look.event)
+    append(ledger, Labelled(e, "fraud", "then", 1))
+    if indexed:
+        ledger.statistics(HERE, "pay")
+    with pytest.raises(LookAgain):
+        settled(ledger, e, look)
+    assert settled(ledger, e, ledger.look(e))[1] == event(e, label="fraud", labelled_at="then")
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_was_deleted_after_a_look_is_not_settled_by_it(ledger: Ledger, indexed: bool) -> None:
+    e = key("e")
+    append(ledger, EventSent(event(e)))
+    look = ledger.look(e)
+    append(ledger, EventDeleted(e, True, 1))
+    if indexed:
+        ledger.statistics(HERE, "pay")
+        with pytest.raises(LookAgain):
+            settled(ledger, e, look)
+    assert settled(ledger, e, ledger.look(e)) == (None, None)
 
 
 class Recount:
