@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from event_calls import START_MS, TYPES, Api, answers, decision, event, recounted, served, stored_only
 
-from hawksnest.world import ManualWorld, RealWorld, seeded
+from hawksnest.world import ManualWorld, seeded
 
 IDS = [f"e{number}" for number in range(9)]
 HOUR_MS = 3_600_000
@@ -83,7 +83,7 @@ def test_calls_from_many_threads_about_few_ids_leave_states_that_equal_a_recount
         except BaseException as fault:  # noqa: BLE001  told to the test below
             faults.append(repr(fault))
 
-    with served(tmp_path, RealWorld()) as api:
+    with served(tmp_path) as api:
         api.set_up()
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
         for thread in threads:
@@ -98,7 +98,7 @@ def test_calls_from_many_threads_about_few_ids_leave_states_that_equal_a_recount
         for _, listed, _ in before.values():
             times = [each["predictionTimestamp"] for each in listed]
             assert times == sorted(set(times), reverse=True)
-    with served(tmp_path, RealWorld()) as api:
+    with served(tmp_path) as api:
         assert answers(api, IDS) == before
         assert api.app.states.contents() == held
 
@@ -112,7 +112,7 @@ def test_idempotent_calls_from_many_threads_are_decided_once(tmp_path: Path) -> 
                 request = decision(f"e{number}", event_type, eventVariables={"amt": amount})
                 made.append((event_type, number, repr(api("GetEventPrediction", idempotent=True, **request))))
 
-    with served(tmp_path, RealWorld()) as api:
+    with served(tmp_path) as api:
         api.set_up()
         threads = [threading.Thread(target=work, args=(amount,)) for amount in ("1", "950", "950", "1")]
         for thread in threads:
