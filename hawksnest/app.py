@@ -10,6 +10,7 @@ from hawksnest.store.ports import Catalog, Ledger
 from hawksnest.world import World
 
 if TYPE_CHECKING:
+    from hawksnest.external import Endpoints
     from hawksnest.jobs import Trainings
     from hawksnest.kernel.windows import EntityStates
     from hawksnest.snapshot import Snapshots
@@ -26,6 +27,7 @@ class App:
     states: "EntityStates"
     snapshots: "Snapshots"
     trainings: "Trainings"
+    endpoints: "Endpoints"
 
 
 @dataclass(slots=True)
@@ -36,12 +38,21 @@ class Call:
     request_id: str = ""
     idempotent: bool = False  # header x-hawksnest-idempotent: a repeated event id gets its recorded answer
     may_block: bool = True  # False on the event loop: an operation that would block raises Defer instead
+    may_wait: bool = True  # False in the threads that all share: to wait for others' answers raises Defer
     seq: int = 0  # the answer may leave once this journal sequence is durable
     headers: dict[str, str] = field(default_factory=dict)  # extra response headers
 
 
 class Defer(Exception):
-    """Raised by an operation before any effect when `may_block` is False: call again from a thread."""
+    """Raised by an operation before any effect when `may_block` is False: call again from a thread.
+
+    With a `lane`, raised when `may_wait` is False: call again from a thread of that lane, where waiting for
+    somebody else's answer holds up nobody outside the lane.
+    """
+
+    def __init__(self, lane: str = "") -> None:
+        super().__init__(lane)
+        self.lane = lane
 
 
 Request = dict[str, Any]

@@ -185,6 +185,32 @@ class ModelVersion(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExternalModel(Resource):
+    """An endpoint outside with its mappings, in wire shapes as submitted. The role is kept, never used."""
+
+    kind: ClassVar[str] = "external-model"
+    model_endpoint: str
+    model_source: str  # SAGEMAKER
+    role_arn: str
+    status: str  # ASSOCIATED DISSOCIATED
+    input_configuration: dict[str, Any]
+    output_configuration: dict[str, Any]
+    role_name: str | None = None  # only with the preview API
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.model_endpoint,)
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Variable by column index or JSON key."""
+        configuration = self.output_configuration
+        member = "csvIndexToVariableMap" if configuration["format"] == "TEXT_CSV" else "jsonKeyToVariableMap"
+        found: dict[str, str] = configuration.get(member) or {}
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class TagSet(Resource):
     """Tags of the resource with this ARN; dies with the resource."""
 
@@ -224,6 +250,7 @@ RESOURCES: tuple[type[Resource], ...] = (
     DetectorVersion,
     Model,
     ModelVersion,
+    ExternalModel,
     TagSet,
     AccessKey,
 )

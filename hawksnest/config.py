@@ -44,6 +44,14 @@ SERVE = (
     ),
     Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
     Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
+    Option(
+        "model-endpoints",
+        "",
+        "Addresses of external models: NAME=URL,… or a TOML or INI file with a section [endpoints].",
+    ),
+    Option(
+        "model-timeout-s", 5.0, "Longest time for one call of an external model, retries included.", float
+    ),
     Option("training-threads", 2, "Threads a training may use.", int),
     Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
 )
@@ -129,6 +137,8 @@ class Settings:
     list_body_limit: int
     eager_sync_ms: float
     s3_endpoint: str
+    model_endpoints: str
+    model_timeout_s: float
     training_threads: int
     fail_point: str
 

@@ -10,6 +10,7 @@ from hawksnest.app import App
 from hawksnest.config import Settings
 from hawksnest.console.live import LiveFeed
 from hawksnest.console.pages import console
+from hawksnest.external import Endpoints, endpoint_addresses
 from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
 from hawksnest.ops.model_versions import resume_deployments
@@ -37,6 +38,7 @@ log = logging.getLogger("hawksnest")
 @contextmanager
 def open_app(settings: Settings, world: World) -> Iterator[App]:
     """Everything a server has in hand, opened and, at the end, closed. Raises UsageError."""
+    endpoints = Endpoints(endpoint_addresses(settings.model_endpoints), settings.model_timeout_s, world)
     store = open_store(settings, world)
     try:
         snapshots = Snapshots(store.catalog, settings.data / "models")
@@ -50,9 +52,11 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
                 states=store.states,
                 snapshots=snapshots,
                 trainings=trainings,
+                endpoints=endpoints,
             )
         finally:
             trainings.close()
+            endpoints.close()
     finally:
         store.close()
 

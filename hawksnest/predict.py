@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from hawksnest.app import App, Call, Defer
 from hawksnest.errors import conflict
 from hawksnest.kernel.events import Event, Resolved
@@ -17,6 +19,7 @@ from hawksnest.store.ports import Known, Look, LookAgain
 from hawksnest.store.records import (
     EventKey,
     EventSent,
+    ExternalOutput,
     ModelScore,
     Predicted,
     RuleTrace,
@@ -51,11 +54,20 @@ def in_turn(app: App, call: Call, key: EventKey, act: Callable[[Known | None, St
     raise conflict(f"Event {key.event_id} is being changed by too many calls at once; try again.")
 
 
-def predict(app: App, call: Call, snapshot: DetectorSnapshot, event: Event, resolved: Resolved) -> Predicted:
+def predict(
+    app: App,
+    call: Call,
+    snapshot: DetectorSnapshot,
+    event: Event,
+    resolved: Resolved,
+    externals: list[ExternalOutput] | None = None,
+) -> Predicted:
     """Decide one event and append the decision; durable once `call.seq` is.
 
     A repeated event id with the same instant replaces the event and is counted once. With `call.idempotent`
     the recorded decision is returned instead and nothing changes.
+    `externals`: what the snapshot's external models answered, whose values `resolved` has; they were asked
+    before, because the turn is not held while others think.
     Raises ConflictException for a stored event with another instant, StorageFull, and Defer.
     """
     key = EventKey(call.tenant.account, call.tenant.region, event.event_type, event.event_id)
@@ -68,6 +80,8 @@ def predict(app: App, call: Call, snapshot: DetectorSnapshot, event: Event, reso
                 raise _other_instant(key)
             if call.idempotent and known.decision_seq:
                 return known
+        if snapshot.externals and externals is None:
+            raise conflict(f"The recorded decision of event {key.event_id} has just gone; try again.")
         stored = stores and event.event_at_ms <= now_ms + FUTURE_MAX_MS
         entry = _entry(key, event, resolved, now_ms, previous, None)
         mark = footprint(entry)
@@ -76,6 +90,8 @@ def predict(app: App, call: Call, snapshot: DetectorSnapshot, event: Event, reso
         appended = False
         try:
             record = _decided(snapshot, entry, stored, resolved, states.read(mark), now_ms, known)
+            if externals:
+                record = msgspec.structs.replace(record, externals=externals)
             call.seq = max(call.seq, app.ledger.append(record))
             appended = True
         finally:

@@ -8,7 +8,7 @@ raises `Defer`).
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,7 @@ from hawksnest.catalog import (
     Detector,
     DetectorVersion,
     EventType,
+    ExternalModel,
     ListContent,
     ModelKey,
     ModelVersion,
@@ -25,6 +26,7 @@ from hawksnest.catalog import (
     Variable,
 )
 from hawksnest.errors import RuleError, ServiceError, invalid, not_found
+from hawksnest.external_form import InputVariable, Output, OutputField, Template
 from hawksnest.kernel.decide import Decider, DecisionRule
 from hawksnest.kernel.events import EventSchema, Value, VariableSpec, default_value
 from hawksnest.kernel.lang import Scope, check, normalise_elements
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
+TEMPLATES = {"TEXT_CSV": "csvInputTemplate", "APPLICATION_JSON": "jsonInputTemplate"}
 SNAPSHOTS_MAX = 4_096
 MODELS_MAX = 64
 BUILDS_MAX = 10  # of one snapshot while the catalogue keeps changing under it
@@ -64,6 +67,16 @@ class ScoringModel:
 
 
 @dataclass(frozen=True)
+class ExternalScorer:
+    """An external model of a detector version. `template` is None where the caller brings the input."""
+
+    endpoint: str
+    source: str
+    template: Template | None
+    output: Output
+
+
+@dataclass(frozen=True)
 class DetectorSnapshot:
     """One detector version, ready to decide."""
 
@@ -77,6 +90,8 @@ class DetectorSnapshot:
     score_defaults: dict[str, Value]  # of the models, and what else rules name beside the event's variables
     lists: dict[str, frozenset[str]]
     list_revisions: dict[str, int]
+    externals: tuple[ExternalScorer, ...] = ()
+    inputs: dict[str, InputVariable] = field(default_factory=dict)  # of the externals' templates
 
 
 def variable_spec(variable: Variable) -> VariableSpec:
@@ -204,6 +219,8 @@ class Snapshots:
             if variable.data_source != "EVENT"
         }
         scored = {model.score_name for model in models}
+        externals = tuple(self._external(tenant, name, scores) for name in resource.external_models)
+        answered = {place.variable for each in externals for place in each.output.fields}
         rules = [self._rule(tenant, detector_id, *key) for key in resource.rules]
         lists = {name: self._catalog.get(tenant, ValueList, name) for rule in rules for name in rule.lists}
         scope = Scope(
@@ -223,10 +240,12 @@ class Snapshots:
             score_defaults={
                 name: default_value(variable.default_value, variable.data_type)
                 for name, variable in scores.items()
-                if name in scored or any(name in rule.variables for rule in rules)
+                if name not in answered and (name in scored or any(name in rule.variables for rule in rules))
             },
             lists={name: elements for name, (_, elements) in contents.items()},
             list_revisions={name: number for name, (number, _) in contents.items()},
+            externals=externals,
+            inputs=self._inputs(tenant, event_type) if externals else {},
         )
         self._forget_stale(tenant, revision)
         _remember(self._detectors, (tenant, detector_id, version), built, SNAPSHOTS_MAX)
@@ -266,6 +285,32 @@ class Snapshots:
             key=key,
             score_name=f"{key.model_id}_insightscore",
         )
+
+    def _external(self, tenant: Tenant, endpoint: str, scores: dict[str, Variable]) -> ExternalScorer:
+        resource = self._catalog.get(tenant, ExternalModel, endpoint)
+        if resource is None or resource.status != "ASSOCIATED":
+            raise invalid(f"External model {endpoint} is not ASSOCIATED.")
+        given = resource.input_configuration
+        template = None
+        if given["useEventVariables"]:
+            template = Template(given[TEMPLATES[given["format"]]], given["format"])
+        fields = [
+            OutputField(place, name, scores[name].data_type)
+            for place, name in resource.outputs.items()
+            if name in scores
+        ]
+        output = Output(resource.output_configuration["format"], tuple(fields))
+        return ExternalScorer(endpoint, resource.model_source, template, output)
+
+    def _inputs(self, tenant: Tenant, event_type: EventTypeSnapshot) -> dict[str, InputVariable]:
+        """The event type's variables as templates need them."""
+        found: dict[str, InputVariable] = {}
+        for spec in event_type.specs:
+            variable = self._catalog.get(tenant, Variable, spec.name)
+            if variable is not None:
+                default = None if spec.default is None else variable.default_value
+                found[spec.name] = InputVariable(spec.data_type, default)
+        return found
 
     def _elements(self, tenant: Tenant, name: str, variable_type: str) -> tuple[int, frozenset[str]]:
         content = self._catalog.get(tenant, ListContent, name)

@@ -9,9 +9,6 @@ from hawksnest.ops.registry import FAMILIES, OPERATIONS
 # What an available operation does not do yet
 LIMITS = {
     "CreateModelVersion": "ACCOUNT_TAKEOVER_INSIGHTS models cannot be trained yet.",
-    "CreateDetectorVersion": "External models cannot be attached yet.",
-    "UpdateDetectorVersion": "External models cannot be attached yet.",
-    "GetEventPrediction": "External models are not called yet.",
     "GetEventPredictionMetadata": "Prediction explanations are not part of the answer yet.",
     "PutEventType": "`eventOrchestration` is kept and answered; nothing is sent to an event bus yet.",
 }

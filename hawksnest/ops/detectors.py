@@ -8,6 +8,7 @@ from hawksnest.catalog import (
     Detector,
     DetectorVersion,
     EventType,
+    ExternalModel,
     Model,
     ModelKey,
     ModelVersion,
@@ -16,9 +17,10 @@ from hawksnest.catalog import (
     Tenant,
     Variable,
 )
-from hawksnest.errors import conflict, invalid, not_found
+from hawksnest.errors import conflict, invalid
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described, missing, require
+from hawksnest.ops.external_models import template_of
 from hawksnest.ops.limits import LISTS_PER_DETECTOR_VERSION, MODELS_PER_DETECTOR_VERSION, VERSION_NUMBER
 from hawksnest.ops.paging import Pages
 from hawksnest.ops.references import detector_user, in_use, score_variable
@@ -81,7 +83,12 @@ class _Content:
 
     rules: tuple[Rule, ...]
     models: tuple[ModelVersion, ...]
+    externals: tuple[ExternalModel, ...]
     execution_mode: str
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return tuple(external.model_endpoint for external in self.externals)
 
     @property
     def rule_keys(self) -> tuple[RuleKey, ...]:
@@ -113,11 +120,15 @@ def _content(app: App, tenant: Tenant, detector: Detector, request: Request) -> 
         )
         for given in request.get("modelVersions", ())
     ]
-    for endpoint in request.get("externalModelEndpoints", ()):
-        raise not_found(f"External model {endpoint[:63]} does not exist.")
-    content = _Content(tuple(rules), tuple(models), request.get("ruleExecutionMode", "FIRST_MATCHED"))
+    externals = [
+        require(app, tenant, ExternalModel, endpoint)
+        for endpoint in request.get("externalModelEndpoints", ())
+    ]
+    mode = request.get("ruleExecutionMode", "FIRST_MATCHED")
+    content = _Content(tuple(rules), tuple(models), tuple(externals), mode)
     _check_rules(content)
     _check_models(app, tenant, detector, content.models)
+    _check_externals(app, tenant, detector, content)
     _check_scores(app, tenant, content)
     return content
 
@@ -160,9 +171,43 @@ def _check_deployed(version: ModelVersion) -> None:
         )
 
 
+def _check_externals(app: App, tenant: Tenant, detector: Detector, content: _Content) -> None:
+    """Raises ValidationException unless the event can fill every input, and each output has one source."""
+    count = len(content.models) + len(content.externals)
+    if count > MODELS_PER_DETECTOR_VERSION:
+        raise invalid(f"{count} models given; at most {MODELS_PER_DETECTOR_VERSION} are accepted.")
+    filled: dict[str, str] = {}
+    for external in content.externals:
+        endpoint = external.model_endpoint
+        _check_associated(external)
+        event_type = external.input_configuration.get("eventTypeName", detector.event_type)
+        if event_type != detector.event_type:
+            raise invalid(
+                f"External model {endpoint} takes events of type {event_type}, the detector decides "
+                f"{detector.event_type}."
+            )
+        template = template_of(external)
+        own = require(app, tenant, EventType, detector.event_type).event_variables
+        for name in template.names if template is not None else ():
+            if name not in own:
+                raise invalid(
+                    f"The template of external model {endpoint} needs {name}, which {event_type} lacks."
+                )
+        for name in external.outputs.values():
+            if name in filled:
+                raise invalid(f"External models {filled[name]} and {endpoint} both fill variable {name}.")
+            filled[name] = endpoint
+
+
+def _check_associated(external: ExternalModel) -> None:
+    if external.status != "ASSOCIATED":
+        raise invalid(f"External model {external.model_endpoint} is {external.status}; associate it first.")
+
+
 def _check_scores(app: App, tenant: Tenant, content: _Content) -> None:
     """A rule may name a score only where something in the version produces it."""
     produced = {score_variable(version.model_id) for version in content.models}
+    produced |= {name for external in content.externals for name in external.outputs.values()}
     for rule in content.rules:
         for name in rule.variables:
             variable = app.catalog.get(tenant, Variable, name)
@@ -188,6 +233,7 @@ def create_detector_version(app: App, call: Call, request: Request) -> Response:
             status="DRAFT",
             rules=content.rule_keys,
             models=content.model_keys,
+            external_models=content.endpoints,
             execution_mode=content.execution_mode,
             description=request.get("description"),
             created_at_ms=now_ms,
@@ -268,6 +314,7 @@ def update_detector_version(app: App, call: Call, request: Request) -> Response:
             now_ms,
             rules=content.rule_keys,
             models=content.model_keys,
+            external_models=content.endpoints,
             execution_mode=content.execution_mode,
             description=request.get("description", known.description),
         )
@@ -318,6 +365,11 @@ def _check_usable(app: App, tenant: Tenant, version: DetectorVersion) -> None:
         if model_version is None:
             raise invalid(missing(ModelVersion, *key))
         _check_deployed(model_version)
+    for endpoint in version.external_models:
+        external = app.catalog.get(tenant, ExternalModel, endpoint)
+        if external is None:
+            raise invalid(missing(ExternalModel, endpoint))
+        _check_associated(external)
 
 
 def delete_detector_version(app: App, call: Call, request: Request) -> Response:

@@ -14,3 +14,5 @@ MODEL_VARIABLES_MIN, MODEL_VARIABLES_MAX = 2, 100
 TRAININGS_PER_TENANT = 3
 DEPLOYED_MODELS = 50  # loaded models take memory
 VARIABLE_TEXT = 8_192  # characters of a variable's description or default
+EXTERNAL_OUTPUTS = 100  # variables that one external model fills
+ROLE_ARN = 2_048  # characters

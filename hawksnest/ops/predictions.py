@@ -7,9 +7,9 @@ from hawksnest.catalog import DetectorVersion, EventType, Rule, Variable
 from hawksnest.errors import invalid, not_found
 from hawksnest.kernel.events import Value
 from hawksnest.kernel.lang import expression_with_values
+from hawksnest.ops.consult import MODEL_SOURCE, decide
 from hawksnest.ops.paging import page_token, token_mark
 from hawksnest.ops.requests import instant, the_event
-from hawksnest.predict import predict
 from hawksnest.snapshot import DetectorSnapshot
 from hawksnest.store.ports import PredictionQuery
 from hawksnest.store.records import EventKey, ModelScore, Predicted, RuleTrace
@@ -23,12 +23,18 @@ def get_event_prediction(app: App, call: Call, request: Request) -> Response:
     """Decide one event now: scores of the detector version's models and the rules that matched."""
     snapshot = _snapshot(app, call, request)
     event, resolved = the_event(snapshot.event_type, request)
-    record = predict(app, call, snapshot, event, resolved)
+    record = decide(app, call, snapshot, event, resolved, request.get("externalModelEndpointDataBlobs", {}))
     call.headers["x-hawksnest-detector-version-id"] = record.detector_version
     return {
         "modelScores": [_shown_score(score) for score in record.scores],
         "ruleResults": [{"ruleId": rule_id, "outcomes": outcomes} for rule_id, outcomes in record.results],
-        "externalModelOutputs": [],
+        "externalModelOutputs": [
+            {
+                "externalModel": {"modelEndpoint": each.endpoint, "modelSource": MODEL_SOURCE},
+                "outputs": each.outputs,
+            }
+            for each in record.externals
+        ],
     }
 
 
@@ -147,7 +153,15 @@ def get_event_prediction_metadata(app: App, call: Call, request: Request) -> Res
             }
             for score in record.scores
         ],
-        "evaluatedExternalModels": [],
+        "evaluatedExternalModels": [
+            {
+                "modelEndpoint": each.endpoint,
+                "useEventVariables": each.use_event_variables,
+                "inputVariables": each.inputs,
+                "outputVariables": each.outputs,
+            }
+            for each in record.externals
+        ],
         "predictionTimestamp": asked,
     }
     if version is not None and version.created_at_ms <= record.predicted_at_ms:  # not one made anew

@@ -8,6 +8,7 @@ from hawksnest.catalog import (
     Detector,
     DetectorVersion,
     EventType,
+    ExternalModel,
     Model,
     ModelKey,
     ModelVersion,
@@ -43,7 +44,24 @@ def variable_user(app: App, tenant: Tenant, variable: Variable) -> str | None:
         for model in app.catalog.list(tenant, Model):
             if score_variable(model.model_id) == variable.name:
                 return f"model {model.model_id}, whose score it carries"
+    if variable.data_source == "EXTERNAL_MODEL_SCORE":
+        for external in app.catalog.list(tenant, ExternalModel):
+            if variable.name in external.outputs.values():
+                return f"external model {external.model_endpoint}, whose output it carries"
     return _named_by_rule(app, tenant, variable.name)
+
+
+def external_model_user(app: App, tenant: Tenant, endpoint: str) -> str | None:
+    """A detector version in any state."""
+    for version in app.catalog.list(tenant, DetectorVersion):
+        if endpoint in version.external_models:
+            return _version(version)
+    return None
+
+
+def output_user(app: App, tenant: Tenant, variable: str) -> str | None:
+    """A rule that names the variable, which would go with its external model."""
+    return _named_by_rule(app, tenant, variable)
 
 
 def score_user(app: App, tenant: Tenant, model: Model) -> str | None:

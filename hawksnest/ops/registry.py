@@ -5,6 +5,7 @@ from hawksnest.errors import unavailable
 from hawksnest.ops.detectors import DETECTOR_OPERATIONS
 from hawksnest.ops.event_types import EVENT_TYPE_OPERATIONS
 from hawksnest.ops.events import EVENT_OPERATIONS
+from hawksnest.ops.external_models import EXTERNAL_MODEL_OPERATIONS
 from hawksnest.ops.labels_and_types import LABEL_AND_TYPE_OPERATIONS
 from hawksnest.ops.lists import LIST_OPERATIONS
 from hawksnest.ops.model_versions import MODEL_VERSION_OPERATIONS
@@ -27,9 +28,6 @@ MISSING_OPERATIONS = [
     for name in (
         "GetKMSEncryptionKey",
         "PutKMSEncryptionKey",
-        "PutExternalModel",
-        "GetExternalModels",
-        "DeleteExternalModel",
         "CreateBatchImportJob",
         "GetBatchImportJobs",
         "CancelBatchImportJob",
@@ -54,6 +52,7 @@ FAMILIES: dict[str, list[Operation]] = {
     "Rules": RULE_OPERATIONS,
     "Detectors": DETECTOR_OPERATIONS,
     "Models": MODEL_OPERATIONS + MODEL_VERSION_OPERATIONS,
+    "External models": EXTERNAL_MODEL_OPERATIONS,
     "Tags": TAG_OPERATIONS,
     "Not yet": MISSING_OPERATIONS,
 }

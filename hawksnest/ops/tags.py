@@ -8,6 +8,7 @@ from hawksnest.catalog import (
     DetectorVersion,
     EntityType,
     EventType,
+    ExternalModel,
     Label,
     Model,
     ModelVersion,
@@ -39,6 +40,7 @@ _TAGGABLE: dict[str, tuple[type[Resource], int]] = {
         (Rule, 3),
         (Model, 2),
         (ModelVersion, 3),
+        (ExternalModel, 1),
     )
 }
 

@@ -54,6 +54,15 @@ class RuleTrace(msgspec.Struct, frozen=True, array_like=True):
     fault: str = ""  # why it failed
 
 
+class ExternalOutput(msgspec.Struct, frozen=True, array_like=True):
+    """What an external model was sent and answered, as texts by variable."""
+
+    endpoint: str
+    use_event_variables: bool
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
 class EventSent(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """SendEvent: an event was stored without a prediction."""
 
@@ -77,6 +86,7 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True, tag=2):
     list_revisions: dict[str, int]
     revision: int  # catalogue revision the snapshot was made of
     replaces: int = 0
+    externals: list[ExternalOutput] = []
 
 
 class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -24,6 +24,7 @@ from hawksnest.wire.answers import (
 )
 from hawksnest.wire.committer import Committer
 from hawksnest.wire.keys import NOBODY, KeyRing
+from hawksnest.wire.lanes import Lanes
 from hawksnest.wire.model import fraud_detector
 from hawksnest.wire.render import misfits, serialiser
 from hawksnest.wire.shapes import parser
@@ -67,6 +68,7 @@ class Door:
         self._check_responses = check_responses
         self._committer = Committer(app.ledger, app.world, metrics, app.settings.eager_sync_ms)
         self._threads = ThreadPoolExecutor(THREADS, "operation")
+        self._lanes = Lanes()
         self._body_max_bytes = app.settings.body_limit
         prefix = fraud_detector().target_prefix.encode() + b"."
         self._targets = {
@@ -85,7 +87,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         world, metrics = self._app.world, self._metrics
         started_s = world.monotonic_s()
-        call = Call(NOBODY, request_id=world.uuid())
+        call = Call(NOBODY, request_id=world.uuid(), may_wait=False)
         headers = header_map(scope["headers"])
         target = self._targets.get(headers.get(b"x-amz-target", b""))
         code, unread = "OK", True
@@ -130,6 +132,7 @@ class Door:
     def close(self) -> None:
         """End the threads; running operations finish first."""
         self._threads.shutdown()
+        self._lanes.close()
         self._committer.close()
 
     def _caller(self, headers: Mapping[bytes, bytes], body: bytes) -> Tenant:
@@ -144,16 +147,23 @@ class Door:
             raise
 
     async def _response(self, target: _Target, call: Call, request: Request) -> Response:
-        """Run the operation: here if it is short and need not wait, else in a thread."""
-        operation = target.operation
+        """Run the operation: here if it is short and need not wait, else in a thread, else in a lane."""
+        operation, lane = target.operation, ""
         if operation.inline:
             call.may_block = False
             try:
                 return operation.function(self._app, call, request)
-            except Defer:
+            except Defer as later:
+                lane = later.lane
                 call.may_block = True
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, operation.function, self._app, call, request)
+        if not lane:
+            loop = asyncio.get_running_loop()
+            try:
+                return await loop.run_in_executor(self._threads, operation.function, self._app, call, request)
+            except Defer as later:
+                lane = later.lane
+        call.may_wait = True
+        return await self._lanes.run(lane, operation.function, self._app, call, request)
 
     def _answer(self, target: _Target, call: Call, response: Response) -> Answer:
         if self._check_responses:

@@ -14,6 +14,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import Session
+from model_stub import ModelStub
 
 from hawksnest.app import App
 from hawksnest.catalog import ModelVersion, Tenant
@@ -314,11 +315,25 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[
 
 
 @pytest.fixture(scope="session")
+def model_stub() -> Iterator[ModelStub]:
+    """Endpoints of external models, outside the server."""
+    with ModelStub() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, small_model: Callable[[], tuple[Path, dict[str, Any]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    small_model: Callable[[], tuple[Path, dict[str, Any]]],
+    model_stub: ModelStub,
 ) -> Iterator[Server]:
     """The server of all conformance tests, with its real store."""
-    settings = Settings.of(data=tmp_path_factory.mktemp("data"), port=0)
+    settings = Settings.of(
+        data=tmp_path_factory.mktemp("data"),
+        port=0,
+        model_endpoints=model_stub.addresses,
+        model_timeout_s=2.0,
+    )
     with open_app(settings, RealWorld()) as app:
         app.trainings.close()  # no children here: what starts stays in the queue
         metrics = Metrics()
