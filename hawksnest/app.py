@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hawksnest.external import Endpoints
     from hawksnest.jobs import Trainings
     from hawksnest.kernel.windows import EntityStates
+    from hawksnest.quotas import Quotas
     from hawksnest.snapshot import Snapshots
 
 
@@ -28,6 +29,7 @@ class App:
     snapshots: "Snapshots"
     trainings: "Trainings"
     endpoints: "Endpoints"
+    quotas: "Quotas"
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Call:
     may_block: bool = True  # False on the event loop: an operation that would block raises Defer instead
     may_wait: bool = True  # False in the threads that all share: to wait for others' answers raises Defer
     seq: int = 0  # the answer may leave once this journal sequence is durable
+    admitted: bool = False  # it has been counted against the quota of its rate
     headers: dict[str, str] = field(default_factory=dict)  # extra response headers
 
 

@@ -52,6 +52,7 @@ SERVE = (
     Option(
         "model-timeout-s", 5.0, "Longest time for one call of an external model, retries included.", float
     ),
+    Option("quotas", "none", "Quotas held: none (only what protects the server) or aws (AWS's numbers)."),
     Option("training-threads", 2, "Threads a training may use.", int),
     Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
 )
@@ -139,6 +140,7 @@ class Settings:
     s3_endpoint: str
     model_endpoints: str
     model_timeout_s: float
+    quotas: str
     training_threads: int
     fail_point: str
 

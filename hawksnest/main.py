@@ -15,6 +15,7 @@ from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
 from hawksnest.ops.model_versions import resume_deployments
 from hawksnest.ops.registry import OPERATIONS
+from hawksnest.quotas import Quotas
 from hawksnest.snapshot import Snapshots
 from hawksnest.store.data_folder import open_catalog, open_store
 from hawksnest.store.ports import Catalog
@@ -39,6 +40,7 @@ log = logging.getLogger("hawksnest")
 def open_app(settings: Settings, world: World) -> Iterator[App]:
     """Everything a server has in hand, opened and, at the end, closed. Raises UsageError."""
     endpoints = Endpoints(endpoint_addresses(settings.model_endpoints), settings.model_timeout_s, world)
+    quotas = Quotas(settings.quotas, world)
     store = open_store(settings, world)
     try:
         snapshots = Snapshots(store.catalog, settings.data / "models")
@@ -53,6 +55,7 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
                 snapshots=snapshots,
                 trainings=trainings,
                 endpoints=endpoints,
+                quotas=quotas,
             )
         finally:
             trainings.close()

@@ -83,6 +83,7 @@ def predict(
         if snapshot.externals and externals is None:
             raise conflict(f"The recorded decision of event {key.event_id} has just gone; try again.")
         stored = stores and event.event_at_ms <= now_ms + FUTURE_MAX_MS
+        stored = stored and app.quotas.keeps(event.event_at_ms, now_ms)
         entry = _entry(key, event, resolved, now_ms, previous, None)
         mark = footprint(entry)
         if previous is not None:  # an event does not see itself

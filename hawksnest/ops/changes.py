@@ -31,6 +31,8 @@ def create(app: App, call: Call, resource: Resource, request: Request, limit: in
     Raises ValidationException when the tenant has `limit` of them; None: another bound holds.
     """
     tags = checked_tags(request.get("tags", ()))
+    if limit is not None:
+        limit = app.quotas.resources_max(type(resource), limit)
     if limit is not None and len(app.catalog.list(call.tenant, type(resource))) >= limit:
         raise invalid(f"There are {limit} resources of type {resource.kind} already; no more are accepted.")
     app.catalog.put(call.tenant, resource)

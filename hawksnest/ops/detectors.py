@@ -223,6 +223,7 @@ def create_detector_version(app: App, call: Call, request: Request) -> Response:
     with change(app, call) as now_ms:
         detector = require(app, tenant, Detector, detector_id)
         content = _content(app, tenant, detector, request)
+        _check_drafts(app, tenant, detector_id)
         counter = f"detector-version/{detector_id}/{detector.incarnation}"
         number = app.catalog.next_number(tenant, counter)
         if number > VERSION_NUMBER:
@@ -241,6 +242,14 @@ def create_detector_version(app: App, call: Call, request: Request) -> Response:
         )
         create(app, call, new, request, limit=None)
     return {"detectorId": detector_id, "detectorVersionId": new.version, "status": new.status}
+
+
+def _check_drafts(app: App, tenant: Tenant, detector_id: str) -> None:
+    limit = app.quotas.table.drafts_per_detector
+    if limit is not None:
+        versions = app.catalog.list(tenant, DetectorVersion, detector_id)
+        if sum(version.status == "DRAFT" for version in versions) >= limit:
+            raise invalid(f"Detector {detector_id} has {limit} DRAFT versions; no more are accepted.")
 
 
 def get_detector_version(app: App, call: Call, request: Request) -> Response:

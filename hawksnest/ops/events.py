@@ -35,8 +35,11 @@ def send_event(app: App, call: Call, request: Request) -> Response:
             f"Event type {event_type.name} does not store events; put it with eventIngestion ENABLED first."
         )
     event, resolved = the_event(event_type, request)
-    if event.event_at_ms > app.world.now_ms() + FUTURE_MAX_MS:
+    now_ms = app.world.now_ms()
+    if event.event_at_ms > now_ms + FUTURE_MAX_MS:
         raise invalid(f"eventTimestamp {event.timestamp} is more than 24 hours in the future.")
+    if not app.quotas.keeps(event.event_at_ms, now_ms):
+        raise invalid(f"eventTimestamp {event.timestamp} is older than 18 months.")
     send(app, call, event_type, event, resolved, label_pair(event_type, request))
     return {}
 

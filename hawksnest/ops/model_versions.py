@@ -50,6 +50,7 @@ def create_model_version(app: App, call: Call, request: Request) -> Response:
         _check_labels(app, call.tenant, model, request["trainingDataSchema"].get("labelSchema"))
         versions = app.catalog.list(call.tenant, ModelVersion, *model.key)
         _check_idle(app, call.tenant, versions)
+        _check_versions(app, call.tenant, model)
         major = app.catalog.next_number(
             call.tenant, f"model-version/{'/'.join(model.key)}/{model.incarnation}"
         )
@@ -173,6 +174,7 @@ def update_model_version(app: App, call: Call, request: Request) -> Response:
         base = max(family, key=lambda version: model_version_parts(version.version))
         detail = _source_detail(base.training_source, request)
         _check_idle(app, tenant, family)
+        _check_versions(app, tenant, model)
         counter = f"model-version/{'/'.join(model.key)}/{model.incarnation}/{major}"
         new = ModelVersion(
             model_type=model.model_type,
@@ -283,8 +285,16 @@ def _deploy(app: App, call: Call, key: ModelKey) -> None:
 
 def _check_room(app: App, tenant: Tenant) -> None:
     deployed = sum(version.status in _DEPLOYED for version in app.catalog.list(tenant, ModelVersion))
-    if deployed >= DEPLOYED_MODELS:
-        raise invalid(f"{deployed} model versions are deployed; at most {DEPLOYED_MODELS} are accepted.")
+    quota = app.quotas.table.deployed_models
+    limit = DEPLOYED_MODELS if quota is None else quota
+    if deployed >= limit:
+        raise invalid(f"{deployed} model versions are deployed; at most {limit} are accepted.")
+
+
+def _check_versions(app: App, tenant: Tenant, model: Model) -> None:
+    limit = app.quotas.table.versions_per_model
+    if limit is not None and len(app.catalog.list(tenant, ModelVersion, *model.key)) >= limit:
+        raise invalid(f"Model {model.model_id} has {limit} versions; no more are accepted.")
 
 
 def finish_deployment(app: App, call: Call, key: ModelKey) -> None:

@@ -21,6 +21,7 @@ PAGE_DEFAULT = 10  # AWS's documented default, below its own minimum for maxResu
 
 def get_event_prediction(app: App, call: Call, request: Request) -> Response:
     """Decide one event now: scores of the detector version's models and the rules that matched."""
+    admit(app, call)
     snapshot = _snapshot(app, call, request)
     event, resolved = the_event(snapshot.event_type, request)
     record = decide(app, call, snapshot, event, resolved, request.get("externalModelEndpointDataBlobs", {}))
@@ -36,6 +37,13 @@ def get_event_prediction(app: App, call: Call, request: Request) -> Response:
             for each in record.externals
         ],
     }
+
+
+def admit(app: App, call: Call) -> None:
+    """Count the call against its rate, once. Raises ServiceError (ThrottlingException)."""
+    if not call.admitted:
+        app.quotas.admit_prediction(call.tenant)
+        call.admitted = True
 
 
 def _snapshot(app: App, call: Call, request: Request) -> DetectorSnapshot:

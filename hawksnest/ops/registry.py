@@ -3,6 +3,7 @@
 from hawksnest.app import App, Call, Operation, Request, Response
 from hawksnest.errors import unavailable
 from hawksnest.ops.detectors import DETECTOR_OPERATIONS
+from hawksnest.ops.encryption_key import ENCRYPTION_KEY_OPERATIONS
 from hawksnest.ops.event_types import EVENT_TYPE_OPERATIONS
 from hawksnest.ops.events import EVENT_OPERATIONS
 from hawksnest.ops.external_models import EXTERNAL_MODEL_OPERATIONS
@@ -26,8 +27,6 @@ def _missing(name: str) -> Operation:
 MISSING_OPERATIONS = [
     _missing(name)
     for name in (
-        "GetKMSEncryptionKey",
-        "PutKMSEncryptionKey",
         "CreateBatchImportJob",
         "GetBatchImportJobs",
         "CancelBatchImportJob",
@@ -53,6 +52,7 @@ FAMILIES: dict[str, list[Operation]] = {
     "Detectors": DETECTOR_OPERATIONS,
     "Models": MODEL_OPERATIONS + MODEL_VERSION_OPERATIONS,
     "External models": EXTERNAL_MODEL_OPERATIONS,
+    "Encryption key": ENCRYPTION_KEY_OPERATIONS,
     "Tags": TAG_OPERATIONS,
     "Not yet": MISSING_OPERATIONS,
 }

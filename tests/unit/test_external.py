@@ -156,7 +156,7 @@ def test_after_some_failures_one_call_in_a_while_is_let_through(url):
 
 def test_an_endpoint_that_is_not_there_cannot_be_reached():
     endpoints = Endpoints({"ep": "http://127.0.0.1:9"}, 2.0, RealWorld())
-    with pytest.raises(ServiceError, match="cannot be reached|connection failed") as raised:
+    with pytest.raises(ServiceError, match=r"cannot be reached|connection failed") as raised:
         endpoints.invoke("ep", b"1", "text/csv")
     assert (raised.value.code, raised.value.status) == ("ResourceUnavailableException", 400)
     with pytest.raises(ServiceError, match="larger than"):

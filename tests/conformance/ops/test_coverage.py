@@ -31,8 +31,6 @@ def test_every_available_operation_says_what_it_does():
 
 
 MISSING = {
-    "get_kms_encryption_key": {},
-    "put_kms_encryption_key": {"kmsEncryptionKeyArn": "DEFAULT"},
     "get_batch_import_jobs": {},
     "cancel_batch_import_job": {"jobId": "j"},
     "delete_batch_import_job": {"jobId": "j"},
