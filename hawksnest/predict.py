@@ -22,7 +22,6 @@ from hawksnest.store.records import (
     ExternalOutput,
     ModelScore,
     Predicted,
-    RuleTrace,
     StoredEvent,
 )
 from hawksnest.store.states import footprint
@@ -185,7 +184,7 @@ def _decided(
         execution_mode=snapshot.execution_mode,
         values=values,
         scores=scores,
-        trace=[RuleTrace(*line) for line in decision.trace],
+        trace=decision.trace,
         results=decision.results,
         list_revisions=snapshot.list_revisions,
         revision=snapshot.revision,

@@ -31,6 +31,7 @@ from hawksnest.kernel.decide import Decider, DecisionRule
 from hawksnest.kernel.events import EventSchema, Value, VariableSpec, default_value
 from hawksnest.kernel.lang import Scope, check, normalise_elements
 from hawksnest.store.ports import Catalog
+from hawksnest.store.records import RuleTrace
 
 if TYPE_CHECKING:
     from hawksnest.ml.artefact import ServedModel
@@ -333,7 +334,8 @@ class Snapshots:
         )
         found = self._deciders.get(identity)
         if found is None:
-            found = Decider([_decision_rule(rule, scope) for rule in rules], execution_mode)
+            lines = [_decision_rule(rule, scope) for rule in rules]
+            found = Decider(lines, execution_mode, line=RuleTrace)
             _remember(self._deciders, identity, found, SNAPSHOTS_MAX)
         return found
 

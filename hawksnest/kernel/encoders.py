@@ -12,6 +12,7 @@ from math import copysign, log1p, nan
 from typing import ClassVar
 
 from hawksnest.kernel.events import Value, VariableSpec, numeric
+from hawksnest.kernel.identity import CANONICAL_IPV4
 
 # Named here because the standard library's notion of "private" changes between its versions.
 _PRIVATE = tuple(
@@ -100,8 +101,10 @@ class Encoder:
 
     def codes(self, words: tuple[str, ...]) -> tuple[float, ...]:
         return tuple(
-            vocabulary.code(word) if word else nan
-            for vocabulary, word in zip(self.vocabularies, words, strict=True)
+            [
+                vocabulary.code(word) if word else nan
+                for vocabulary, word in zip(self.vocabularies, words, strict=True)
+            ]
         )
 
 
@@ -218,6 +221,9 @@ def _octets(text: str) -> tuple[tuple[int, int, int, int] | None, float, float]:
     """Leading four groups of an address (bytes of IPv4, 16 bits each of IPv6), is it private, version."""
     if len(text) > 100:
         return None, nan, nan
+    if CANONICAL_IPV4(text):
+        first, second, third, fourth = map(int, text.split("."))
+        return (first, second, third, fourth), 1.0 if _is_private(first, second) else 0.0, 4.0
     try:
         address = ip_address(text.strip().partition("%")[0])
     except ValueError:
@@ -231,6 +237,17 @@ def _octets(text: str) -> tuple[tuple[int, int, int, int] | None, float, float]:
         groups = (first, second, third, fourth)
     private = any(address in network for network in _PRIVATE)
     return groups, 1.0 if private else 0.0, float(address.version)
+
+
+def _is_private(first: int, second: int) -> bool:
+    """Does an IPv4 address that begins so lie in one of _PRIVATE?"""
+    return (
+        first in (10, 127)
+        or (first == 192 and second == 168)
+        or (first == 172 and 16 <= second < 32)
+        or (first == 100 and 64 <= second < 128)
+        or (first == 169 and second == 254)
+    )
 
 
 class PhoneEncoder(Encoder):

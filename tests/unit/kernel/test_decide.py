@@ -55,13 +55,12 @@ def test_change_of_a_list_shows_at_the_next_decision() -> None:
     assert decider.decide(values, {"deny": frozenset({"a@b.c", "z@z.z"})}, 0).results == [("dl", ["block"])]
 
 
-def test_decisions_do_not_share_lists() -> None:
-    decider = Decider(RULES, "FIRST_MATCHED")
+def test_equal_decisions_are_made_once_in_the_callers_form() -> None:
+    decider = Decider(RULES, "FIRST_MATCHED", line=lambda *line: list(line))
     first = decider.decide({"amt": 950.0}, {}, 0)
-    first.results[0][1].append("changed")
-    first.trace.clear()
-    assert decider.decide({"amt": 950.0}, {}, 0).results == [("big", ["block"])]
-    assert len(decider.decide({"amt": 950.0}, {}, 0).trace) == 4
+    assert decider.decide({"amt": 951.0}, {}, 0) is first
+    assert first.trace[0] == ["div", "1", 1, ""]
+    assert decider.decide({"amt": 5.0}, {}, 0) is not first
 
 
 def test_unknown_mode_is_our_own_fault() -> None:
