@@ -52,6 +52,13 @@ SERVE = (
     Option(
         "model-timeout-s", 5.0, "Longest time for one call of an external model, retries included.", float
     ),
+    Option(
+        "eventbridge-endpoint",
+        "",
+        "Endpoint that takes an event of each prediction by PutEvents, where the event type asks for it.",
+    ),
+    Option("event-bus-name", "default", "Event bus that PutEvents names."),
+    Option("event-webhook", "", "URL that takes these events as JSON by POST instead."),
     Option("quotas", "none", "Quotas held: none (only what protects the server) or aws (AWS's numbers)."),
     Option("training-threads", 2, "Threads a training may use.", int),
     Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
@@ -140,6 +147,9 @@ class Settings:
     s3_endpoint: str
     model_endpoints: str
     model_timeout_s: float
+    eventbridge_endpoint: str
+    event_bus_name: str
+    event_webhook: str
     quotas: str
     training_threads: int
     fail_point: str

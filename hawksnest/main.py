@@ -10,6 +10,7 @@ from hawksnest.app import App
 from hawksnest.config import Settings
 from hawksnest.console.live import LiveFeed
 from hawksnest.console.pages import console
+from hawksnest.event_bus import EventBus, open_target
 from hawksnest.external import Endpoints, endpoint_addresses
 from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
@@ -81,10 +82,13 @@ class Hawksnest:
             for key in resume_deployments(app):
                 log.warning("Model version %s %s could not be deployed.", key.model_id, key.version)
             metrics = Metrics()
+            bus = _event_bus(app, metrics)
             feed = LiveFeed(app, open_log(f"file://{settings.data / 'stream'}", world), TOPICS)
             door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics)
             site = Site(app, door, metrics, console(feed))
             feed.start()
+            if bus is not None:
+                bus.start()
             _settle_memory()
             try:
                 serve(
@@ -97,6 +101,8 @@ class Hawksnest:
                 )
             finally:
                 feed.stop()
+                if bus is not None:
+                    bus.stop()
                 door.close()
 
     @contextmanager
@@ -107,6 +113,17 @@ class Hawksnest:
             yield catalog
         finally:
             catalog.close()
+
+
+def _event_bus(app: App, metrics: Metrics) -> EventBus | None:
+    """The sender of events, if the settings name a receiver. Raises UsageError."""
+    target = open_target(app.settings)
+    if target is None:
+        return None
+    bus = EventBus(app, target, app.settings.data / "event-bus.cursor")
+    metrics.gauge("hawksnest_event_bus_lag", lambda: bus.lag)
+    metrics.gauge("hawksnest_event_bus_dropped", lambda: bus.dropped)
+    return bus
 
 
 def _settle_memory() -> None:

@@ -44,6 +44,12 @@ METRICS: dict[str, Declared] = {
     ),
     "hawksnest_journal_syncs_in_thread": Declared("gauge", "1 while journal syncs run in their own thread."),
     "hawksnest_journal_sequence": Declared("gauge", "Durable end of the journal: its last sequence number."),
+    "hawksnest_event_bus_lag": Declared(
+        "gauge", "Journal records that the event bus has not looked at yet; growing: its receiver is slow."
+    ),
+    "hawksnest_event_bus_dropped": Declared(
+        "gauge", "Events that could not be delivered since the start, or were too large."
+    ),
     "hawksnest_keys_refused": Declared("counter", "Requests refused by authentication, by code.", ("code",)),
 }
 

@@ -11,7 +11,6 @@ LIMITS = {
     "PutKMSEncryptionKey": "Keys of a KMS are refused.",
     "CreateModelVersion": "ACCOUNT_TAKEOVER_INSIGHTS models cannot be trained yet.",
     "GetEventPredictionMetadata": "Prediction explanations are not part of the answer yet.",
-    "PutEventType": "`eventOrchestration` is kept and answered; nothing is sent to an event bus yet.",
 }
 
 
