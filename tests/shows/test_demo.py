@@ -31,6 +31,7 @@ def test_demo_stops_most_fraudulent_money_and_beats_rules_alone(tmp_path: Path):
             check=True,
         )
         summary = json.loads(made.stdout)
+        print(made.stdout.strip())
         runs.append(summary)
     for summary in runs:
         assert summary["lost"] == summary["duplicates"] == 0
@@ -39,6 +40,10 @@ def test_demo_stops_most_fraudulent_money_and_beats_rules_alone(tmp_path: Path):
     blocked = statistics.median(run["fraud"]["legit_blocked_share"] for run in runs)
     lead = statistics.median(
         run["fraud"]["money_stopped_share"] - run["rules_only"]["money_stopped_share"] for run in runs
+    )
+    print(
+        f"median of {len(runs)} seeds: {stopped:.1%} of fraudulent money stopped, {blocked:.2%} of good "
+        f"payments blocked, {lead * 100:.1f} points more money than rules alone"
     )
     assert stopped >= 0.80
     assert blocked <= 0.01
