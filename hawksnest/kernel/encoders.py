@@ -71,7 +71,7 @@ class Encoder:
 
     kind: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
-    coded: ClassVar[tuple[int, ...]] = ()
+    coded: ClassVar[tuple[int, ...]] = ()  # two at most
     cached: ClassVar[bool] = True  # worth remembering by value
 
     def __init__(self, vocabularies: Iterable[Iterable[str]] = ()) -> None:
@@ -100,11 +100,12 @@ class Encoder:
         raise NotImplementedError
 
     def codes(self, words: tuple[str, ...]) -> tuple[float, ...]:
-        return tuple(
-            [
-                vocabulary.code(word) if word else nan
-                for vocabulary, word in zip(self.vocabularies, words, strict=True)
-            ]
+        if len(words) == 1:
+            return (self.vocabularies[0].code(words[0]) if words[0] else nan,)
+        first, second = words
+        return (
+            self.vocabularies[0].code(first) if first else nan,
+            self.vocabularies[1].code(second) if second else nan,
         )
 
 
@@ -342,15 +343,27 @@ class UserAgentEncoder(Encoder):
         "Linux",
         "BSD",
     )
-    _robots = re.compile(r"bot|spider|crawl|headless", re.ASCII | re.IGNORECASE)
+    _robots: ClassVar[tuple[str, ...]] = ("bot", "spider", "crawl", "headless")
     _version = re.compile(r"[/ ](\d{1,4})", re.ASCII)
 
     @staticmethod
     def words(text: str) -> tuple[str, ...]:
-        family = next((name for name in UserAgentEncoder._families if name in text), "other")
-        if UserAgentEncoder._robots.search(text):
-            family = "robot"
-        return family, next((name for name in UserAgentEncoder._systems if name in text), "other")
+        lower = text.lower()
+        family = system = "other"
+        for name in UserAgentEncoder._robots:
+            if name in lower:
+                family = "robot"
+                break
+        else:
+            for name in UserAgentEncoder._families:
+                if name in text:
+                    family = name
+                    break
+        for name in UserAgentEncoder._systems:
+            if name in text:
+                system = name
+                break
+        return family, system
 
     def encode(self, value: Value, event_at_ms: int) -> tuple[float, ...]:
         text = _text(value)

@@ -164,7 +164,10 @@ class FeaturePlan:
                 numbers = cache.get(value)
                 if numbers is None:
                     numbers = encode(value, event_at_ms)
-                    _remember(cache, value, numbers)
+                    if value.__class__ is not str or len(value) <= CACHED_TEXT_LIMIT:
+                        if len(cache) >= CACHE_LIMIT:
+                            cache.clear()
+                        cache[value] = numbers
                 vector += numbers
         if self.aggregates:
             self._add_aggregates(vector, model_values, reads)
@@ -222,11 +225,3 @@ class FeaturePlan:
                 raise ValueError(f"there is no encoder named {column['encoder']}")
             columns.append(Column(column["name"], encoder(column["vocabularies"])))
         return cls(columns, plan["identities"], plan["aggregates"], plan["price"])
-
-
-def _remember(cache: dict[Value, _Numbers], value: Value, numbers: _Numbers) -> None:
-    if isinstance(value, str) and len(value) > CACHED_TEXT_LIMIT:
-        return
-    if len(cache) >= CACHE_LIMIT:
-        cache.clear()
-    cache[value] = numbers

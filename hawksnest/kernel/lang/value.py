@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+from hawksnest.kernel.identity import CANONICAL_IPV4
+
 IP_ADDRESS: Final = "IP_ADDRESS"
 """Variable type of lists whose entries compare as addresses."""
 
@@ -46,7 +48,9 @@ def normalised_address(text: str) -> str:
     >>> normalised_address("::ffff:192.0.2.1"), normalised_address("2001:DB8:0::1"), normalised_address("n/a")
     ('192.0.2.1', '2001:db8::1', 'n/a')
     """
-    return text if len(text) > _LONGEST_ADDRESS else _normalised_address(text)
+    if len(text) > _LONGEST_ADDRESS or CANONICAL_IPV4(text):
+        return text
+    return _normalised_address(text)
 
 
 @lru_cache(maxsize=16_384)
