@@ -1,7 +1,7 @@
 """A product in a folder of its own, and the public data sets."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +9,20 @@ from product import Product
 
 
 @pytest.fixture(scope="session")
-def datasets() -> Path:
-    """The folder of the data sets; without it the shows that need it fail."""
+def dataset() -> Callable[[str], Path]:
+    """Where a file of the public data sets lies; a show whose file is missing fails."""
     folder = Path(os.environ.get("DATASETS", "../shared/data"))
-    if not (folder / "aws_samples").is_dir():
-        pytest.fail(
-            f"There are no data sets in {folder.resolve()}: set DATASETS to the folder that holds "
-            "aws_samples/ and sparknov_30pct/ (make shows DATASETS=FOLDER).",
-            pytrace=False,
-        )
-    return folder
+
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.fail(
+                f"There is no {name} in {folder.resolve()}: set DATASETS to the folder that holds it "
+                "(make shows DATASETS=FOLDER).",
+                pytrace=False,
+            )
+        return folder / name
+
+    return find
 
 
 @pytest.fixture
