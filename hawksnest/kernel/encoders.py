@@ -34,6 +34,8 @@ VOCABULARY_LIMIT = 1_000  # values with a code of their own; all others share on
 TEXT_LIMIT = 8_192  # characters of a value that are looked at
 
 _DAY_MS = 86_400_000
+_DIGITS = b"0123456789"
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Vocabulary:
@@ -59,7 +61,16 @@ class Vocabulary:
 def _shape(text: str) -> tuple[float, float]:
     """Length and share of digits."""
     length = len(text)
-    return float(length), sum(map(str.isdigit, text)) / length if length else 0.0
+    if not length:
+        return 0.0, 0.0
+    if text.isascii():
+        return float(length), (length - len(text.encode().translate(None, _DIGITS))) / length
+    return float(length), sum(map(str.isdigit, text)) / length
+
+
+def _upper(text: str) -> int:
+    """Capital letters of an ASCII text."""
+    return len(text) - len(text.encode().translate(None, _CAPITALS))
 
 
 class Encoder:
@@ -175,8 +186,8 @@ class TextEncoder(Encoder):
 
     def encode(self, value: Value, event_at_ms: int) -> tuple[float, ...]:
         text = _text(value)
-        upper = sum(map(str.isupper, text)) / len(text) if text else 0.0
-        return (*_shape(text), float(len(self._token.findall(text))), upper)
+        upper = sum(map(str.isupper, text)) if not text.isascii() else _upper(text)
+        return (*_shape(text), float(len(self._token.findall(text))), upper / (len(text) or 1))
 
 
 class EmailEncoder(Encoder):
@@ -194,7 +205,8 @@ class EmailEncoder(Encoder):
         local, _, domain = text.rpartition("@")
         plus = 1.0 if "+" in local else 0.0
         shape = (*_shape(local), plus, float(local.count(".")), float(len(domain)))
-        return (*self.codes(self.words(text)), *shape)
+        name = domain.strip()
+        return (*self.codes((name, name.rpartition(".")[2])), *shape)
 
 
 class IpEncoder(Encoder):
