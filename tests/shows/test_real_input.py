@@ -305,7 +305,7 @@ def replayed(product: Product, file: Path, mapping_file: Path) -> tuple[Outcome,
     began_s = time.monotonic()
     sent = product.replay(file, mapping_file)
     assert sent["refused"] == 0
-    product.decide_all(mapping.input_topic, 300)
+    product.decide_all(mapping.input_topic, 900)
     took_s = time.monotonic() - began_s
     before_s = children_cpu_s()
     summary = product.stopped_with_summary("stream")
