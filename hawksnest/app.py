@@ -10,6 +10,7 @@ from hawksnest.store.ports import Catalog, Ledger
 from hawksnest.world import World
 
 if TYPE_CHECKING:
+    from hawksnest.background import Background
     from hawksnest.external import Endpoints
     from hawksnest.jobs import Trainings
     from hawksnest.kernel.windows import EntityStates
@@ -30,6 +31,7 @@ class App:
     trainings: "Trainings"
     endpoints: "Endpoints"
     quotas: "Quotas"
+    background: "Background"
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class Call:
     may_block: bool = True  # False on the event loop: an operation that would block raises Defer instead
     may_wait: bool = True  # False in the threads that all share: to wait for others' answers raises Defer
     seq: int = 0  # the answer may leave once this journal sequence is durable
+    run: int = 0  # of the batch job that this call is part of; 0: none
+    row: int = 0  # of that job's file
     admitted: bool = False  # it has been counted against the quota of its rate
     headers: dict[str, str] = field(default_factory=dict)  # extra response headers
 

@@ -211,6 +211,64 @@ class ExternalModel(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Job(Resource):
+    """Work in the background. Counts are those of a finished job; a running one is asked for its own."""
+
+    status: str  # AsyncJobStatus: IN_PROGRESS_INITIALIZING IN_PROGRESS CANCEL_IN_PROGRESS CANCELED …
+    run: int  # tells this run from every other one of the tenant, whatever its id
+    first_seq: int = 0  # what it writes into the journal comes after this sequence
+    failure: str | None = None
+    finished_at_ms: int | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is it still going to change?"""
+        return "IN_PROGRESS" in self.status
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchJob(Job):
+    """A job from one file to another. The role is kept, never used."""
+
+    job_id: str
+    input_path: str
+    output_path: str
+    event_type: str
+    role_arn: str
+    processed: int = 0
+    failed: int = 0
+    total: int | None = None  # None: the file was not read to its end
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.job_id,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchImport(BatchJob):
+    kind: ClassVar[str] = "batch-import"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPrediction(BatchJob):
+    kind: ClassVar[str] = "batch-prediction"
+    detector_id: str
+    detector_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventDeletion(Job):
+    """The newest deletion of all stored events of a type."""
+
+    kind: ClassVar[str] = "event-deletion"
+    event_type: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.event_type,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TagSet(Resource):
     """Tags of the resource with this ARN; dies with the resource."""
 
@@ -251,6 +309,9 @@ RESOURCES: tuple[type[Resource], ...] = (
     Model,
     ModelVersion,
     ExternalModel,
+    BatchImport,
+    BatchPrediction,
+    EventDeletion,
     TagSet,
     AccessKey,
 )

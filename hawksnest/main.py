@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hawksnest import cli, commands
 from hawksnest.app import App
+from hawksnest.background import Background
 from hawksnest.config import Settings
 from hawksnest.console.live import LiveFeed
 from hawksnest.console.pages import console
@@ -14,6 +15,7 @@ from hawksnest.event_bus import EventBus, open_target
 from hawksnest.external import Endpoints, endpoint_addresses
 from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
+from hawksnest.ops.batch_jobs import resume_jobs
 from hawksnest.ops.model_versions import resume_deployments
 from hawksnest.ops.registry import OPERATIONS
 from hawksnest.quotas import Quotas
@@ -46,6 +48,7 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
     try:
         snapshots = Snapshots(store.catalog, settings.data / "models")
         trainings = Trainings(settings, world, store.catalog, snapshots.catalog_changed)
+        background = Background(world)
         try:
             yield App(
                 settings=settings,
@@ -57,8 +60,10 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
                 trainings=trainings,
                 endpoints=endpoints,
                 quotas=quotas,
+                background=background,
             )
         finally:
+            background.close()
             trainings.close()
             endpoints.close()
     finally:
@@ -79,6 +84,7 @@ class Hawksnest:
                 app.catalog, world, settings.data / "credentials", settings.account, settings.region
             )
             app.trainings.resume(app.catalog.tenants())
+            resume_jobs(app)
             for key in resume_deployments(app):
                 log.warning("Model version %s %s could not be deployed.", key.model_id, key.version)
             metrics = Metrics()

@@ -92,6 +92,8 @@ def predict(
             record = _decided(snapshot, entry, stored, resolved, states.read(mark), now_ms, known)
             if externals:
                 record = msgspec.structs.replace(record, externals=externals)
+            if call.run:
+                record = msgspec.structs.replace(record, run=call.run, row=call.row)
             call.seq = max(call.seq, app.ledger.append(record))
             appended = True
         finally:
@@ -118,7 +120,7 @@ def send(
         if previous is not None and previous.event_at_ms != event.event_at_ms:
             raise _other_instant(key)
         entry = _entry(key, event, resolved, app.world.now_ms(), previous, label)
-        call.seq = max(call.seq, app.ledger.append(EventSent(entry)))
+        call.seq = max(call.seq, app.ledger.append(EventSent(entry, 0, call.run, call.row)))
         if previous is not None:
             app.states.revert(footprint(previous))
         app.states.fold(footprint(entry))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from hawksnest import batch
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
 from hawksnest.store.journal import JournalReader
@@ -39,6 +40,14 @@ def train(folder: Path) -> None:
 def checkpoint(data_folder: Path) -> None:
     """Write a checkpoint of the entity states of a data folder."""
     write_checkpoint(data_folder)
+
+
+def prepare(folder: Path) -> None:
+    """Check the file of a batch job: `plan.json` in, rows and `summary.json` out."""
+    from hawksnest.ops.batch_rows import prepare as run
+
+    with _alone(folder / "lock"):
+        run(msgspec.json.decode((folder / batch.PLAN).read_bytes(), type=batch.Plan), folder)
 
 
 @contextmanager
@@ -85,7 +94,11 @@ def _end_with_server() -> None:
     threading.Thread(target=watch, name="server-watch", daemon=True).start()
 
 
-COMMANDS: dict[str, Callable[[Path], None]] = {"train": train, "checkpoint": checkpoint}
+COMMANDS: dict[str, Callable[[Path], None]] = {
+    "train": train,
+    "checkpoint": checkpoint,
+    "prepare": prepare,
+}
 
 
 def main(arguments: list[str]) -> int:

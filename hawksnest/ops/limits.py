@@ -16,3 +16,7 @@ DEPLOYED_MODELS = 50  # loaded models take memory
 VARIABLE_TEXT = 8_192  # characters of a variable's description or default
 EXTERNAL_OUTPUTS = 100  # variables that one external model fills
 ROLE_ARN = 2_048  # characters
+IMPORTS_AT_ONCE = 10  # of a tenant, running or waiting
+PREDICTION_JOBS_AT_ONCE = 1
+IMPORT_BYTES = 20 << 30
+PREDICTION_BYTES = 1 << 30

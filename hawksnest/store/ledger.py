@@ -195,6 +195,11 @@ class JournalLedger:
         self.catch_up()
         return self.projections.statistics(tenant, event_type)
 
+    def stored_event_ids(self, tenant: Tenant, event_type: str, after: str, limit: int) -> Sequence[str]:
+        """At most `limit` ids of stored events of a type, ascending, above `after`."""
+        self.catch_up()
+        return self.projections.stored_event_ids(tenant, event_type, after, limit)
+
     def label_in_use(self, tenant: Tenant, label: str) -> bool:
         """Does any stored event carry the label?"""
         self.catch_up()

@@ -130,6 +130,9 @@ class Ledger(Protocol):
 
     def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics: ...
 
+    def stored_event_ids(self, tenant: Tenant, event_type: str, after: str, limit: int) -> Sequence[str]:
+        """At most `limit` ids of stored events of a type, ascending, above `after`."""
+
     def label_in_use(self, tenant: Tenant, label: str) -> bool:
         """Does any stored event carry the label?"""
 

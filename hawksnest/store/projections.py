@@ -192,6 +192,17 @@ class Projections:
         count, size = rows[0] if rows else (0, 0)
         return EventStatistics(count, size, first[0][0] if first else None, last[0][0] if last else None)
 
+    def stored_event_ids(self, tenant: Tenant, event_type: str, after: str, limit: int) -> list[str]:
+        """At most `limit` ids of stored events of a type, ascending, above `after`."""
+        scope = self._names.get((*tenant, "scope", event_type, ""))
+        if scope is None:
+            return []
+        sql = (
+            "SELECT event_id FROM events WHERE scope = ? AND stored_seq > 0 AND event_id > ? "
+            "ORDER BY event_id LIMIT ?"
+        )
+        return [row[0] for row in self._database.query(sql, scope, after, limit)]
+
     def label_in_use(self, tenant: Tenant, label: str) -> bool:
         """Does a stored event carry the label?"""
         number = self._names.get((*tenant, "tenant", "", ""), 0)

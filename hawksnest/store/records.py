@@ -68,6 +68,8 @@ class EventSent(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     event: StoredEvent
     replaces: int = 0
+    run: int = 0  # batch job of the tenant that brought the event; 0: none
+    row: int = 0  # of that job's file
 
 
 class Predicted(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -87,6 +89,8 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True, tag=2):
     revision: int  # catalogue revision the snapshot was made of
     replaces: int = 0
     externals: list[ExternalOutput] = []
+    run: int = 0  # batch job of the tenant that asked for the decision; 0: none
+    row: int = 0  # of that job's file
 
 
 class Labelled(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from botocore.session import Session
 
 from hawksnest.ops.coverage import LIMITS, coverage
@@ -28,20 +27,3 @@ def test_every_available_operation_says_what_it_does():
     for operation in OPERATIONS.values():
         assert operation.missing or operation.function.__doc__, operation.name
     assert set(LIMITS) <= {name for name, operation in OPERATIONS.items() if not operation.missing}
-
-
-MISSING = {
-    "get_batch_import_jobs": {},
-    "cancel_batch_import_job": {"jobId": "j"},
-    "delete_batch_import_job": {"jobId": "j"},
-    "get_batch_prediction_jobs": {},
-    "cancel_batch_prediction_job": {"jobId": "j"},
-    "delete_batch_prediction_job": {"jobId": "j"},
-    "delete_events_by_event_type": {"eventTypeName": "pay"},
-    "get_delete_events_by_event_type_status": {"eventTypeName": "pay"},
-}
-
-
-@pytest.mark.parametrize("method", sorted(MISSING))
-def test_an_operation_that_is_missing_says_so(afd, method):
-    assert "not available in this version" in afd.ve(getattr(afd.c, method), **MISSING[method])

@@ -100,7 +100,9 @@ class SmallServer:
         self.metrics = Metrics()
         absent = cast(Any, None)
         ledger = cast(Ledger, self.ledger)
-        self.app = App(self.settings, self.world, self.catalog, ledger, absent, absent, absent, absent, absent)
+        self.app = App(
+            self.settings, self.world, self.catalog, ledger, absent, absent, absent, absent, absent, absent
+        )
         self.key: AccessKey = create_key(self.catalog, self.world, "000000000000")
         self.door = Door(
             self.app, OPERATIONS, KeyRing(self.catalog, "frauddetector"), self.metrics, check_responses=True
