@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +36,8 @@ TOPICS = {
     "alerts": "alerts_sent",
     "dead_letters": "transactions_dead_letter",
 }
+
+SWITCH_S = 0.0005
 
 log = logging.getLogger("hawksnest")
 
@@ -137,6 +140,9 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    # The event loop gives the interpreter lock up at every sync and gets it back only after this long when
+    # the projections are busy; the default is 5 ms.
+    sys.setswitchinterval(SWITCH_S)
 
 
 def run() -> None:
