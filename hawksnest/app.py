@@ -75,3 +75,4 @@ class Operation:
     function: OperationFunction
     inline: bool = False
     missing: bool = False  # answers that it is not available yet
+    both: bool = False  # its requests may be those of the preview API, or write versions and ids as that did

@@ -72,6 +72,7 @@ class EventType(Resource):
     labels: tuple[str, ...] = ()
     event_ingestion: str = "DISABLED"  # or ENABLED
     event_bridge_enabled: bool = False
+    implicit: bool = False  # of a detector of the preview API: has all EVENT variables of the account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +157,9 @@ class Model(Resource):
     kind: ClassVar[str] = "model"
     model_type: str  # ONLINE_FRAUD_INSIGHTS TRANSACTION_FRAUD_INSIGHTS ACCOUNT_TAKEOVER_INSIGHTS
     model_id: str
-    event_type: str
+    event_type: str  # "" for a model of the preview API, which had none
     incarnation: int = 1  # the how many-th model of this id: its version numbers start anew
+    preview: dict[str, Any] | None = None  # what PutModel of the preview API was given
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -178,6 +180,7 @@ class ModelVersion(Resource):
     source_detail: dict[str, Any]
     result: dict[str, Any] | None = None  # trainingResult and trainingResultV2, wire shapes
     artefact: str | None = None  # folder below DATA/models
+    preview: dict[str, Any] | None = None  # of its model, where that was made by the preview API
 
     @property
     def key(self) -> tuple[str, ...]:

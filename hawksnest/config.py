@@ -59,6 +59,7 @@ SERVE = (
     ),
     Option("event-bus-name", "default", "Event bus that PutEvents names."),
     Option("event-webhook", "", "URL that takes these events as JSON by POST instead."),
+    Option("preview-api", "on", "Serve the preview API of April 2020 beside today's: on or off."),
     Option("quotas", "none", "Quotas held: none (only what protects the server) or aws (AWS's numbers)."),
     Option("training-threads", 2, "Threads a training may use.", int),
     Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
@@ -150,6 +151,7 @@ class Settings:
     eventbridge_endpoint: str
     event_bus_name: str
     event_webhook: str
+    preview_api: str
     quotas: str
     training_threads: int
     fail_point: str

@@ -284,9 +284,12 @@ class Trainings:
         """Everything the child needs to know, from the catalogue."""
         model = self._catalog.get(tenant, Model, version.model_type, version.model_id)
         assert model is not None, "a model cannot be deleted before its versions"
-        event_type = self._catalog.get(tenant, EventType, model.event_type)
-        assert event_type is not None, "an event type cannot be deleted before its models"
-        found = [self._catalog.get(tenant, Variable, name) for name in event_type.event_variables]
+        names: tuple[str, ...] = tuple(version.schema["modelVariables"])
+        if model.preview is None:
+            known = self._catalog.get(tenant, EventType, model.event_type)
+            assert known is not None, "an event type cannot be deleted before its models"
+            names = known.event_variables
+        found = [self._catalog.get(tenant, Variable, name) for name in names]
         labels: dict[str, Any] = version.schema.get("labelSchema") or {}
         mapper: dict[str, list[str]] = labels.get("labelMapper") or {}
         return spec.TrainingSpec(
@@ -295,9 +298,9 @@ class Trainings:
             model_type=version.model_type,
             model_id=version.model_id,
             version=version.version,
-            event_type=event_type.name,
+            event_type=model.event_type,
             variables=[
-                spec.TrainingVariable(each.name, each.data_type, each.variable_type)
+                spec.TrainingVariable(each.name, each.data_type, each.variable_type or _typed(each))
                 for each in found
                 if each is not None
             ],
@@ -305,13 +308,24 @@ class Trainings:
             fraud_labels=list(mapper.get("FRAUD", ())),
             legit_labels=list(mapper.get("LEGIT", ())),
             unlabeled=labels.get("unlabeledEventsTreatment") or "IGNORE",
-            source=self._source(version),
+            source=self._source(tenant, version),
             folder=str(folder.resolve()),
             threads=self._settings.training_threads,
             created_at_ms=version.created_at_ms,
         )
 
-    def _source(self, version: ModelVersion) -> spec.ExternalEvents | spec.IngestedEvents:
+    def _columns(self, tenant: Tenant, version: ModelVersion) -> dict[str, str]:
+        """Where a CSV of the preview API has time and label: it named these columns freely."""
+        if version.preview is None:
+            return {}
+        columns = {"label_column": version.preview["labelSchema"]["labelKey"]}
+        for each in version.preview["modelVariables"]:
+            variable = self._catalog.get(tenant, Variable, each["name"])
+            if variable is not None and variable.variable_type == "EVENT_TIMESTAMP":
+                columns["time_column"] = variable.name
+        return columns
+
+    def _source(self, tenant: Tenant, version: ModelVersion) -> spec.ExternalEvents | spec.IngestedEvents:
         detail = version.source_detail
         data = self._settings.data.resolve()
         if version.training_source == "EXTERNAL_EVENTS":
@@ -320,6 +334,7 @@ class Trainings:
                 buckets=str(data / "buckets"),
                 s3_endpoint=self._settings.s3_endpoint,
                 region=self._settings.region,
+                **self._columns(tenant, version),
             )
         window = detail["ingestedEventsTimeWindow"]
         return spec.IngestedEvents(
@@ -327,6 +342,11 @@ class Trainings:
             start_ms=parse_timestamp(window["startTime"]),
             end_ms=parse_timestamp(window["endTime"]),
         )
+
+
+def _typed(variable: Variable) -> str | None:
+    """What a variable without a type is to a training: the preview API trained on such ones too."""
+    return {"FLOAT": "NUMERIC", "INTEGER": "NUMERIC"}.get(variable.data_type, "CATEGORICAL")
 
 
 def _created_at(folder: Path) -> int | None:

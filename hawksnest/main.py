@@ -18,7 +18,7 @@ from hawksnest.jobs import Trainings
 from hawksnest.metrics import Metrics
 from hawksnest.ops.batch_jobs import resume_jobs
 from hawksnest.ops.model_versions import resume_deployments
-from hawksnest.ops.registry import OPERATIONS
+from hawksnest.ops.registry import served
 from hawksnest.quotas import Quotas
 from hawksnest.snapshot import Snapshots
 from hawksnest.store.data_folder import open_catalog, open_store
@@ -93,7 +93,7 @@ class Hawksnest:
             metrics = Metrics()
             bus = _event_bus(app, metrics)
             feed = LiveFeed(app, open_log(f"file://{settings.data / 'stream'}", world), TOPICS)
-            door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics)
+            door = Door(app, served(settings.preview_api), KeyRing(app.catalog, "frauddetector"), metrics)
             site = Site(app, door, metrics, console(feed))
             feed.start()
             if bus is not None:

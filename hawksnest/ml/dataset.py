@@ -106,13 +106,14 @@ def _read_rows(spec: TrainingSpec, dataset: Dataset, text: TextIO, report: Repor
     csv.field_size_limit(FIELD_MAX)
     reader = csv.reader(text, strict=True)
     header = next(reader, [])
-    wanted = ["EVENT_TIMESTAMP", "EVENT_LABEL", *spec.model_variables]
+    assert isinstance(spec.source, ExternalEvents)
+    fixed = [spec.source.time_column, spec.source.label_column]
+    wanted = [*fixed, *spec.model_variables]
     absent = [name for name in wanted if name not in header]
     if absent:
         raise report.stop(
             "The file lacks columns.",
-            "The header must name EVENT_TIMESTAMP, EVENT_LABEL and all model variables; "
-            f"missing: {', '.join(absent)}.",
+            f"The header must name {', '.join(fixed)} and all model variables; missing: {', '.join(absent)}.",
         )
     time_place, label_place, *places = (header.index(name) for name in wanted)
     label_of = LabelMap(spec)

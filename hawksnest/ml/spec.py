@@ -31,6 +31,8 @@ class ExternalEvents(msgspec.Struct, frozen=True, tag="EXTERNAL_EVENTS"):
     buckets: str
     s3_endpoint: str
     region: str
+    time_column: str = "EVENT_TIMESTAMP"
+    label_column: str = "EVENT_LABEL"
 
 
 class IngestedEvents(msgspec.Struct, frozen=True, tag="INGESTED_EVENTS"):

@@ -21,6 +21,7 @@ from hawksnest.errors import conflict, invalid
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described, missing, require
 from hawksnest.ops.external_models import template_of
+from hawksnest.ops.implicit import drop_implicit
 from hawksnest.ops.limits import LISTS_PER_DETECTOR_VERSION, MODELS_PER_DETECTOR_VERSION, VERSION_NUMBER
 from hawksnest.ops.paging import Pages
 from hawksnest.ops.references import detector_user, in_use, score_variable
@@ -74,6 +75,7 @@ def delete_detector(app: App, call: Call, request: Request) -> Response:
             if user is not None:
                 raise in_use(known, user)
             remove(app, call, known)
+            drop_implicit(app, call, known.event_type)
     return {}
 
 
@@ -155,7 +157,14 @@ def _check_models(app: App, tenant: Tenant, detector: Detector, models: tuple[Mo
             raise invalid(f"Model {version.model_id} is named twice; a version takes each model once.")
         seen.add(version.model_id)
         model = require(app, tenant, Model, version.model_type, version.model_id)
-        if model.event_type != detector.event_type:
+        if model.preview is not None:
+            own = require(app, tenant, EventType, detector.event_type).event_variables
+            lacking = [name for name in version.schema["modelVariables"] if name not in own]
+            if lacking:
+                raise invalid(
+                    f"Model {model.model_id} needs {lacking[0]}, which {detector.event_type} lacks."
+                )
+        elif model.event_type != detector.event_type:
             raise invalid(
                 f"Model {model.model_id} belongs to event type {model.event_type}, the detector to "
                 f"{detector.event_type}."

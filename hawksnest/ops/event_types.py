@@ -56,7 +56,7 @@ def put_event_type(app: App, call: Call, request: Request) -> Response:
                     f"Variables cannot be removed from event type {name}; eventVariables lacks "
                     f"{', '.join(removed)}."
                 )
-            update(app, call, known, now_ms, **definition)
+            update(app, call, known, now_ms, implicit=False, **definition)
     return {}
 
 

@@ -26,6 +26,7 @@ from hawksnest.ops.limits import (
 )
 from hawksnest.ops.models import the_model
 from hawksnest.ops.paging import Pages
+from hawksnest.ops.preview_members import metric_maps, version_members
 from hawksnest.ops.references import in_use, model_version_user
 from hawksnest.ops.versions import major_version, minor_version, model_version_number, model_version_parts
 
@@ -48,28 +49,37 @@ def create_model_version(app: App, call: Call, request: Request) -> Response:
             raise invalid(f"A model of type {model.model_type} trains only from INGESTED_EVENTS.")
         detail = _source_detail(source, request)
         _check_labels(app, call.tenant, model, request["trainingDataSchema"].get("labelSchema"))
-        versions = app.catalog.list(call.tenant, ModelVersion, *model.key)
-        _check_idle(app, call.tenant, versions)
-        _check_versions(app, call.tenant, model)
-        major = app.catalog.next_number(
-            call.tenant, f"model-version/{'/'.join(model.key)}/{model.incarnation}"
+        schema = request["trainingDataSchema"]
+        new = new_version(
+            app, call, model, request, now_ms, training_source=source, schema=schema, source_detail=detail
         )
-        new = ModelVersion(
-            model_type=model.model_type,
-            model_id=model.model_id,
-            version=major_version(major),
-            status=TRAINING,
-            training_source=source,
-            schema=request["trainingDataSchema"],
-            source_detail=detail,
-            created_at_ms=now_ms,
-            updated_at_ms=now_ms,
-        )
-        create(app, call, new, request, limit=None)
-    return _started(app, call, new)
+    return started(app, call, new)
 
 
-def _started(app: App, call: Call, version: ModelVersion) -> Response:
+def new_version(
+    app: App, call: Call, model: Model, request: Request, now_ms: int, **members: Any
+) -> ModelVersion:
+    """Store the next major version of a model, in training; inside a change. Raises ValidationException."""
+    versions = app.catalog.list(call.tenant, ModelVersion, *model.key)
+    _check_idle(app, call.tenant, versions)
+    _check_versions(app, call.tenant, model)
+    major = app.catalog.next_number(call.tenant, f"model-version/{'/'.join(model.key)}/{model.incarnation}")
+    new = ModelVersion(
+        model_type=model.model_type,
+        model_id=model.model_id,
+        version=major_version(major),
+        status=TRAINING,
+        description=request.get("description"),
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+        **members,
+    )
+    create(app, call, new, request, limit=None)
+    return new
+
+
+def started(app: App, call: Call, version: ModelVersion) -> Response:
+    """Start the training of a stored version; the operation's answer."""
     app.trainings.start(call.tenant, ModelKey(*version.key))
     return {
         "modelId": version.model_id,
@@ -131,6 +141,15 @@ def _window_end(window: dict[str, str], member: str) -> int:
 def _check_labels(app: App, tenant: Tenant, model: Model, schema: dict[str, Any] | None) -> None:
     """FRAUD and LEGIT, each with labels of the event type, none under both. Raises ValidationException."""
     mapper: dict[str, list[str]] = (schema or {}).get("labelMapper", {})
+    check_mapper(mapper)
+    event_type = require(app, tenant, EventType, model.event_type)
+    for label in (*mapper["FRAUD"], *mapper["LEGIT"]):
+        if label not in event_type.labels:
+            raise invalid(f"Label {label[:64]} does not belong to event type {event_type.name}.")
+
+
+def check_mapper(mapper: dict[str, list[str]]) -> None:
+    """FRAUD and LEGIT, each with labels, none under both. Raises ValidationException."""
     for side in ("FRAUD", "LEGIT"):
         if not mapper.get(side):
             raise invalid(
@@ -144,10 +163,6 @@ def _check_labels(app: App, tenant: Tenant, model: Model, schema: dict[str, Any]
     both = sorted(set(mapper["FRAUD"]) & set(mapper["LEGIT"]))
     if both:
         raise invalid(f"Label {both[0][:64]} is mapped to both FRAUD and LEGIT.")
-    event_type = require(app, tenant, EventType, model.event_type)
-    for label in (*mapper["FRAUD"], *mapper["LEGIT"]):
-        if label not in event_type.labels:
-            raise invalid(f"Label {label[:64]} does not belong to event type {event_type.name}.")
 
 
 def _check_idle(app: App, tenant: Tenant, versions: Iterable[ModelVersion]) -> None:
@@ -184,11 +199,12 @@ def update_model_version(app: App, call: Call, request: Request) -> Response:
             training_source=base.training_source,
             schema=base.schema,
             source_detail=detail,
+            preview=base.preview,
             created_at_ms=now_ms,
             updated_at_ms=now_ms,
         )
         create(app, call, new, request, limit=None)
-    return _started(app, call, new)
+    return started(app, call, new)
 
 
 def _key(request: Request) -> ModelKey:
@@ -212,7 +228,10 @@ def _version_members(version: ModelVersion) -> dict[str, Any]:
 def get_model_version(app: App, call: Call, request: Request) -> Response:
     """Configuration and status of one version, without its results."""
     version = require(app, call.tenant, ModelVersion, *_key(request))
-    return {**_version_members(version), "arn": version.arn(call.tenant)}
+    shown = {**_version_members(version), "arn": version.arn(call.tenant)}
+    if version.preview is not None and version.description is not None:
+        shown["description"] = version.description
+    return shown
 
 
 _VERSION_PAGES = Pages("DescribeModelVersions", 10)
@@ -234,7 +253,13 @@ def describe_model_versions(app: App, call: Call, request: Request) -> Response:
         versions = sorted(app.catalog.list(call.tenant, ModelVersion, *prefix), key=_mark)
     shown, more = _VERSION_PAGES.page(app, call, request, versions, _mark)
     details = [
-        described(call.tenant, version, **_version_members(version), **(version.result or {}))
+        described(
+            call.tenant,
+            version,
+            **(_version_members(version) | version_members(version)),
+            **(version.result or {}),
+            **metric_maps(version),
+        )
         for version in shown
     ]
     return {"modelVersionDetails": details, **more}

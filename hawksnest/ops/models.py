@@ -8,6 +8,7 @@ from hawksnest.errors import invalid
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import described, missing, require
 from hawksnest.ops.paging import Pages
+from hawksnest.ops.preview_members import model_members
 from hawksnest.ops.references import in_use, model_user, score_user, score_variable, shares_score
 
 
@@ -29,11 +30,11 @@ def create_model(app: App, call: Call, request: Request) -> Response:
             updated_at_ms=now_ms,
         )
         create(app, call, new, request)
-        _ensure_score_variable(app, call, model_id, now_ms)
+        ensure_score_variable(app, call, model_id, now_ms)
     return {}
 
 
-def _ensure_score_variable(app: App, call: Call, model_id: str, now_ms: int) -> None:
+def ensure_score_variable(app: App, call: Call, model_id: str, now_ms: int) -> None:
     """Create the score variable, or adopt one that the caller made (older clients do)."""
     name = score_variable(model_id)
     known = app.catalog.get(call.tenant, Variable, name)
@@ -61,7 +62,8 @@ def _model_view(tenant: Tenant, model: Model) -> dict[str, Any]:
         model,
         modelId=model.model_id,
         modelType=model.model_type,
-        eventTypeName=model.event_type,
+        eventTypeName=model.event_type or None,
+        **model_members(model),
     )
 
 

@@ -27,7 +27,7 @@ def get_event_prediction(app: App, call: Call, request: Request) -> Response:
     record = decide(app, call, snapshot, event, resolved, request.get("externalModelEndpointDataBlobs", {}))
     call.headers["x-hawksnest-detector-version-id"] = record.detector_version
     return {
-        "modelScores": [_shown_score(score) for score in record.scores],
+        "modelScores": [shown_score(score) for score in record.scores],
         "ruleResults": [{"ruleId": rule_id, "outcomes": outcomes} for rule_id, outcomes in record.results],
         "externalModelOutputs": [
             {
@@ -65,7 +65,8 @@ def _snapshot(app: App, call: Call, request: Request) -> DetectorSnapshot:
     return snapshot
 
 
-def _shown_score(score: ModelScore) -> dict[str, Any]:
+def shown_score(score: ModelScore) -> dict[str, Any]:
+    """A model's score as answers show it."""
     return {
         "modelVersion": {
             "modelId": score.model_id,

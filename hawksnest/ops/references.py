@@ -38,7 +38,7 @@ def in_use(resource: Resource, user: str) -> ServiceError:
 def variable_user(app: App, tenant: Tenant, variable: Variable) -> str | None:
     """An event type, the model whose score it carries, or a rule."""
     for event_type in app.catalog.list(tenant, EventType):
-        if variable.name in event_type.event_variables:
+        if variable.name in event_type.event_variables and not event_type.implicit:
             return f"event type {event_type.name}"
     if variable.data_source == "MODEL_SCORE":
         for model in app.catalog.list(tenant, Model):

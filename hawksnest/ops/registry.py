@@ -1,6 +1,9 @@
 """All operations of the API by name; a test holds it equal to botocore's service model."""
 
+from dataclasses import replace
+
 from hawksnest.app import Operation
+from hawksnest.errors import UsageError
 from hawksnest.ops.batch_jobs import BATCH_OPERATIONS
 from hawksnest.ops.detectors import DETECTOR_OPERATIONS
 from hawksnest.ops.encryption_key import ENCRYPTION_KEY_OPERATIONS
@@ -13,6 +16,7 @@ from hawksnest.ops.lists import LIST_OPERATIONS
 from hawksnest.ops.model_versions import MODEL_VERSION_OPERATIONS
 from hawksnest.ops.models import MODEL_OPERATIONS
 from hawksnest.ops.predictions import PREDICTION_OPERATIONS
+from hawksnest.ops.preview import PREVIEW_OPERATIONS
 from hawksnest.ops.rules import RULE_OPERATIONS
 from hawksnest.ops.tags import TAG_OPERATIONS
 from hawksnest.ops.variables import VARIABLE_OPERATIONS
@@ -33,6 +37,19 @@ FAMILIES: dict[str, list[Operation]] = {
     "Encryption key": ENCRYPTION_KEY_OPERATIONS,
     "Tags": TAG_OPERATIONS,
 }
+
+def served(preview_api: str = "on") -> dict[str, Operation]:
+    """What a server answers: today's operations and, unless the setting is `off`, those of the preview.
+
+    Raises UsageError for a setting that is neither `on` nor `off`.
+    """
+    if preview_api not in ("on", "off"):
+        raise UsageError(f"preview-api is {preview_api!r}; it takes on or off.")
+    if preview_api == "off":
+        return OPERATIONS
+    both = OPERATIONS | {operation.name: operation for operation in PREVIEW_OPERATIONS}
+    return {name: replace(operation, both=True) for name, operation in both.items()}
+
 
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation for family in FAMILIES.values() for operation in family

@@ -10,6 +10,7 @@ from hawksnest.errors import ServiceError, invalid
 from hawksnest.kernel.events import default_value
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described, missing, require
+from hawksnest.ops.implicit import variable_gone, variable_made
 from hawksnest.ops.limits import VARIABLE_TEXT
 from hawksnest.ops.references import in_use, variable_user
 from hawksnest.ops.tags import checked_tags
@@ -113,10 +114,16 @@ def _view(app: App, tenant: Tenant, variable: Variable) -> Response:
     )
 
 
+def _create(app: App, call: Call, entry: Mapping[str, Any], request: Request, now_ms: int) -> None:
+    new = _new_variable(app, call, entry, now_ms)
+    create(app, call, new, request)
+    variable_made(app, call, new, now_ms)
+
+
 def create_variable(app: App, call: Call, request: Request) -> Response:
     """Create one variable."""
     with change(app, call) as now_ms:
-        create(app, call, _new_variable(app, call, request, now_ms), request)
+        _create(app, call, request, request, now_ms)
     return {}
 
 
@@ -127,7 +134,7 @@ def batch_create_variable(app: App, call: Call, request: Request) -> Response:
     with change(app, call) as now_ms:
         for entry in request["variableEntries"]:
             try:
-                create(app, call, _new_variable(app, call, entry, now_ms), request)
+                _create(app, call, entry, request, now_ms)
             except ServiceError as fault:
                 named = {"name": entry["name"]} if entry.get("name") is not None else {}
                 errors.append({**named, "code": fault.status, "message": fault.message})
@@ -180,12 +187,13 @@ def update_variable(app: App, call: Call, request: Request) -> Response:
 
 def delete_variable(app: App, call: Call, request: Request) -> Response:
     """Delete a variable that no event type, model or rule uses."""
-    with change(app, call):
+    with change(app, call) as now_ms:
         known = app.catalog.get(call.tenant, Variable, request["name"])
         if known is not None:
             user = variable_user(app, call.tenant, known)
             if user is not None:
                 raise in_use(known, user)
+            variable_gone(app, call, known, now_ms)
             remove(app, call, known)
     return {}
 

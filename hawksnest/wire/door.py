@@ -23,6 +23,7 @@ from hawksnest.wire.answers import (
     where_it_failed,
 )
 from hawksnest.wire.committer import Committer
+from hawksnest.wire.generations import parser_of_both
 from hawksnest.wire.keys import NOBODY, KeyRing
 from hawksnest.wire.lanes import Lanes
 from hawksnest.wire.model import fraud_detector
@@ -76,13 +77,14 @@ class Door:
         }
 
     def _target(self, operation: Operation) -> _Target:
-        decides = operation.name == "GetEventPrediction"
+        decides = operation.name in ("GetEventPrediction", "GetPrediction")
         limit = self._body_max_bytes
         if decides:
             limit = min(limit, PREDICTION_BODY_MAX_BYTES)
         elif operation.name in ("CreateList", "UpdateList"):
             limit = max(limit, self._app.settings.list_body_limit)
-        return _Target(operation, parser(operation.name), serialiser(operation.name), limit, decides)
+        parse = parser_of_both(operation.name) if operation.both else parser(operation.name)
+        return _Target(operation, parse, serialiser(operation.name), limit, decides)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         world, metrics = self._app.world, self._metrics

@@ -62,9 +62,11 @@ class ServiceModel:
     operations: dict[str, WireOperation]
 
 
-def read_model(path: Path) -> ServiceModel:
-    """The model in a file of botocore's format."""
+def read_model(path: Path, patterns: dict[str, str] | None = None) -> ServiceModel:
+    """The model in a file of botocore's format; `patterns` take the place of those of shapes by name."""
     raw = orjson.loads(path.read_bytes())
+    for name, pattern in (patterns or {}).items():
+        raw["shapes"][name]["pattern"] = pattern
     shapes: dict[str, Shape] = {}
     metadata = raw["metadata"]
     operations = {
@@ -108,3 +110,15 @@ def _shape(raw: dict[str, Any], built: dict[str, Shape], reference: dict[str, st
 def fraud_detector() -> ServiceModel:
     """The 73 operations of version 2019-11-15."""
     return read_model(MODELS / "frauddetector-2019-11-15.json")
+
+
+@cache
+def preview_fraud_detector() -> ServiceModel:
+    """The 32 operations of the preview as of 2020-04-17, under the same version and prefix."""
+    return read_model(MODELS / "frauddetector-2020-04-17.json")
+
+
+@cache
+def dashed_fraud_detector() -> ServiceModel:
+    """Today's operations with the model ids of the preview, which may have a dash."""
+    return read_model(MODELS / "frauddetector-2019-11-15.json", {"modelIdentifier": "^[0-9a-z_-]+$"})

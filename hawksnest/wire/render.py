@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from hawksnest.wire.model import Shape, fraud_detector
+from hawksnest.wire.model import Shape, fraud_detector, preview_fraud_detector
 
 Response = dict[str, Any]
 
@@ -16,7 +16,7 @@ Response = dict[str, Any]
 def serialiser(operation: str) -> Callable[[Response], bytes]:
     """A function from a response to compact JSON: floats keep their point, members without a value are left
     out, blobs are base64."""
-    shape = fraud_detector().operations[operation].output
+    shape = _outputs(operation)[0]
     has_integers, shaped = _has_integers(shape), _floats(shape)
 
     def serialise(response: Response) -> bytes:
@@ -98,9 +98,16 @@ def misfits(operation: str, response: Any) -> list[str]:
     """Where a response does not fit the model's output shape: unknown or lacking members, wrong types,
     values outside an enum, nulls. The lengths and patterns that the model also gives for answers are not
     checked: stored values may exceed them (an event variable of 8,192 characters against 256)."""
+    shape, *also = _outputs(operation)
     found: list[str] = []
-    _compare(fraud_detector().operations[operation].output, response, "", found)
+    _compare(shape, response, "", found, also[0] if also else None)
     return found
+
+
+def _outputs(operation: str) -> list[Shape]:
+    """The answer's shape, and that of the preview API, whose members it may have too."""
+    models = (fraud_detector(), preview_fraud_detector())
+    return [model.operations[operation].output for model in models if operation in model.operations]
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -116,19 +123,26 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _compare(shape: Shape, value: Any, path: str, found: list[str]) -> None:
+def _compare(shape: Shape, value: Any, path: str, found: list[str], also: Shape | None = None) -> None:
+    if also is not None and also.kind != shape.kind:
+        if type(value) in _TYPES[also.kind]:
+            shape = also
+        also = None
     if type(value) not in _TYPES[shape.kind]:
         found.append(f"{path or 'response'} is {type(value).__name__}, not {shape.kind}")
         return
     if shape.kind == "structure":
-        found.extend(f"{path}.{name} is not in the model" for name in value.keys() - shape.members.keys())
+        more = also.members if also is not None else {}
+        known = shape.members.keys() | more.keys()
+        found.extend(f"{path}.{name} is not in the model" for name in value.keys() - known)
         found.extend(f"{path}.{name} is required" for name in shape.required if value.get(name) is None)
-        for name in value.keys() & shape.members.keys():
-            _compare(shape.members[name], value[name], f"{path}.{name}", found)
+        for name in value.keys() & known:
+            member = shape.members.get(name) or more[name]
+            _compare(member, value[name], f"{path}.{name}", found, more.get(name))
     elif shape.kind == "list":
         assert shape.element is not None
         for number, item in enumerate(value, 1):
-            _compare(shape.element, item, f"{path}.{number}", found)
+            _compare(shape.element, item, f"{path}.{number}", found, also.element if also else None)
     elif shape.kind == "map":
         assert shape.element is not None and shape.key is not None
         for key, item in value.items():

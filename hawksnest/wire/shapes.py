@@ -57,20 +57,29 @@ def parser(operation: str) -> Callable[[bytes], Request]:
     """
     shape = fraud_detector().operations[operation].input
     fits = _fits(shape)
-    loads = orjson.loads
 
     def parse(body: bytes) -> Request:
-        if not body:
-            body = b"{}"  # some clients send nothing for an operation without input
-        try:
-            request = loads(body)
-        except orjson.JSONDecodeError as fault:
-            raise _unreadable(f"The body is not JSON (line {fault.lineno}, column {fault.colno}).") from None
+        request = read_json(body)
         if fits(request):
             return request  # type: ignore[no-any-return]
-        return _examined(shape, request)
+        return examined(shape, request)
 
     return parse
+
+
+def read_json(body: bytes) -> Any:
+    """The body as JSON. Raises ServiceError (SerializationException)."""
+    if not body:
+        body = b"{}"  # some clients send nothing for an operation without input
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        raise _unreadable(f"The body is not JSON (line {fault.lineno}, column {fault.colno}).") from None
+
+
+def fitting(shape: Shape) -> Callable[[Any], bool]:
+    """A test that is true only for a faultless value that needs no cleaning."""
+    return _fits(shape)
 
 
 @cache
@@ -92,7 +101,8 @@ def validation_error(faults: list[str]) -> ServiceError:
     return invalid(f"{len(faults)} validation error{plural} detected: {'; '.join(faults)}")
 
 
-def _examined(shape: Shape, request: Any) -> Request:
+def examined(shape: Shape, request: Any) -> Request:
+    """The clean members of a request. Raises ServiceError that names every violation of the shape."""
     examination = _Examination()
     clean: Request = examination.value(shape, request, "", hidden=False)
     if examination.faults:

@@ -22,7 +22,7 @@ from hawksnest.config import Settings
 from hawksnest.main import open_app
 from hawksnest.metrics import Metrics
 from hawksnest.ml import spec
-from hawksnest.ops.registry import OPERATIONS
+from hawksnest.ops.registry import served
 from hawksnest.wire.door import Door
 from hawksnest.wire.keys import KeyRing, create_key
 from hawksnest.wire.server import BackgroundServer
@@ -337,7 +337,7 @@ def server(
     with open_app(settings, RealWorld()) as app:
         app.trainings.close()  # no children here: what starts stays in the queue
         metrics = Metrics()
-        door = Door(app, OPERATIONS, KeyRing(app.catalog, "frauddetector"), metrics, check_responses=True)
+        door = Door(app, served(), KeyRing(app.catalog, "frauddetector"), metrics, check_responses=True)
         try:
             with BackgroundServer(Site(app, door, metrics)) as running:
                 yield Server(app, running.url, small_model)
