@@ -38,6 +38,7 @@ FAMILIES: dict[str, list[Operation]] = {
     "Tags": TAG_OPERATIONS,
 }
 
+
 def served(preview_api: str = "on") -> dict[str, Operation]:
     """What a server answers: today's operations and, unless the setting is `off`, those of the preview.
 
