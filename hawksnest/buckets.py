@@ -70,15 +70,16 @@ class Buckets:
         with self._client(f"{uri} cannot be read", uri) as client:
             return int(client.head_object(Bucket=bucket, Key=key)["ContentLength"])
 
-    def check_bucket(self, uri: str) -> None:
-        """Is the bucket of this path (or of `s3://bucket`) there? Raises what `create` raises."""
-        bucket = split(below(uri, "x"))[0]
-        if not self._s3_endpoint:
+    def check_target(self, uri: str) -> None:
+        """Can this object be created, as far as can be told beforehand? Raises what `create` raises."""
+        bucket = split(uri)[0]
+        if self._s3_endpoint:
+            with self._client(f"{uri} cannot be written", uri) as client:
+                client.head_bucket(Bucket=bucket)
+        else:
+            self.path(uri)
             if not (self._folder / bucket).is_dir():
                 raise invalid(f"{uri} cannot be written: there is no bucket {self._folder / bucket}.")
-            return
-        with self._client(f"{uri} cannot be written", uri) as client:
-            client.head_bucket(Bucket=bucket)
 
     @contextmanager
     def create(self, uri: str) -> Iterator[Sink]:
@@ -96,10 +97,8 @@ class Buckets:
                 yield upload
                 upload.finish()
             return
+        self.check_target(uri)
         path = self.path(uri)
-        root = self._folder / split(uri)[0]
-        if not root.is_dir():
-            raise invalid(f"{uri} cannot be written: there is no bucket {root}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hawksnest.catalog import (
     Detector,
     DetectorVersion,
+    EventDeletion,
     EventType,
     ExternalModel,
     ListContent,
@@ -54,8 +55,9 @@ class EventTypeSnapshot:
     schema: EventSchema
     entity_types: frozenset[str]
     labels: frozenset[str]
-    ingestion: bool
+    ingestion: bool  # are its events stored
     specs: tuple[VariableSpec, ...]
+    deleting: bool = False  # all its events are being deleted, so none are stored
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ class Snapshots:
         resource = self._catalog.get(tenant, EventType, name)
         if resource is None:
             raise not_found(f"Event type {name} does not exist.")
+        deletion = self._catalog.get(tenant, EventDeletion, name)
+        deleting = deletion is not None and deletion.running
         specs = []
         for variable_name in resource.event_variables:
             variable = self._catalog.get(tenant, Variable, variable_name)
@@ -198,8 +202,9 @@ class Snapshots:
             schema=EventSchema(name, specs),
             entity_types=frozenset(resource.entity_types),
             labels=frozenset(resource.labels),
-            ingestion=resource.event_ingestion == "ENABLED",
+            ingestion=resource.event_ingestion == "ENABLED" and not deleting,
             specs=tuple(specs),
+            deleting=deleting,
         )
         _remember(self._event_types, (tenant, name), built, SNAPSHOTS_MAX)
         return built

@@ -179,6 +179,8 @@ class _Work:
         self._stop = stop
         self._total = self._refused = 0
         settings = app.settings
+        name = f"{job.job_id}_{job.created_at_ms // 1000}_output.csv"
+        self._output = below(job.output_path, name)
         self._buckets = Buckets(settings.data / "buckets", settings.s3_endpoint, settings.region)
 
     def report(self, processed: int, failed: int) -> None:
@@ -190,7 +192,7 @@ class _Work:
         """The file's rows in frames, made now or before the last crash."""
         summary = batch.read(self._folder / batch.SUMMARY, Summary)
         if summary is None:
-            self._buckets.check_bucket(self._job.output_path)
+            self._buckets.check_target(self._output)
             plan = self._plan(predicts)
             if self._buckets.size(plan.uri) <= SMALL_BYTES:
                 summary = prepare(plan, self._folder, self._stop.check)
@@ -292,10 +294,11 @@ class _Work:
                         if world.monotonic_s() >= due_s:
                             due_s = world.monotonic_s() + POINT_EVERY_S
                             self._note(out, offset, row.row, failed)
-            self.pace.end()
+            self.pace.sync()
         return failed
 
     def _note(self, out: BinaryIO, offset: int, row: int, failed: int) -> None:
+        self.pace.sync()  # everything up to `row` is in the journal, everything later behind it
         out.flush()
         os.fsync(out.fileno())
         point = Point(offset, row, self._app.ledger.durable_seq, failed, out.tell(), checked=True)
@@ -306,10 +309,8 @@ class _Work:
 
         `whole` False: a report that cannot be written is not the reason why the job failed.
         """
-        job = self._job
-        uri = below(job.output_path, f"{job.job_id}_{job.created_at_ms // 1000}_output.csv")
         try:
-            with self._buckets.create(uri) as sink:
+            with self._buckets.create(self._output) as sink:
                 for chunk in self._parts() if anything else ():
                     self._stop.check()
                     sink.write(chunk)

@@ -24,7 +24,7 @@ from hawksnest.ops.external_models import template_of
 from hawksnest.ops.implicit import drop_implicit
 from hawksnest.ops.limits import LISTS_PER_DETECTOR_VERSION, MODELS_PER_DETECTOR_VERSION, VERSION_NUMBER
 from hawksnest.ops.paging import Pages
-from hawksnest.ops.references import detector_user, in_use, score_variable
+from hawksnest.ops.references import detector_user, detector_version_user, in_use, score_variable
 from hawksnest.ops.versions import model_version_number
 
 
@@ -398,6 +398,9 @@ def delete_detector_version(app: App, call: Call, request: Request) -> Response:
             raise conflict(
                 f"Cannot delete version {known.version} of detector {known.detector_id}: it is ACTIVE."
             )
+        user = detector_version_user(app, call.tenant, known)
+        if user is not None:
+            raise in_use(known, user)
         remove(app, call, known)
     return {}
 

@@ -69,7 +69,7 @@ def delete_events(app: App, tenant: Tenant, deletion: EventDeletion, folder: Pat
                 if pace.over():
                     stop.report = Progress(gone + found, 0, None, app.world.now_ms())
             after = ids[-1]
-        pace.end()
+        pace.sync()
         gone += found
         stop.report = Progress(gone, 0, gone, app.world.now_ms())
         if not found:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hawksnest.app import App, Call, Operation, Request, Response
-from hawksnest.catalog import EntityType, EventType, Label, Resource, Tenant, Variable
+from hawksnest.catalog import EntityType, EventDeletion, EventType, Label, Resource, Tenant, Variable
 from hawksnest.errors import invalid
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import Listing, described, missing
@@ -100,6 +100,7 @@ def delete_event_type(app: App, call: Call, request: Request) -> Response:
             user = event_type_user(app, call.tenant, known.name) or stored
             if user is not None:
                 raise in_use(known, user)
+            app.catalog.delete(call.tenant, EventDeletion, known.name)
             remove(app, call, known)
     return {}
 

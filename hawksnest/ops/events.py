@@ -1,7 +1,7 @@
 """Stored events: SendEvent, GetEvent, UpdateEventLabel, DeleteEvent."""
 
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
-from hawksnest.errors import ServiceError, invalid, not_found
+from hawksnest.errors import ServiceError, conflict, invalid, not_found
 from hawksnest.ops.requests import instant, is_not_found, known_label, label_pair, the_event
 from hawksnest.predict import FUTURE_MAX_MS, in_turn, send
 from hawksnest.snapshot import EventTypeSnapshot
@@ -30,6 +30,8 @@ def _not_stored(key: EventKey) -> ServiceError:
 def send_event(app: App, call: Call, request: Request) -> Response:
     """Store one event, with or without its label, without deciding it."""
     event_type = _event_type(app, call, request["eventTypeName"])
+    if event_type.deleting:
+        raise conflict(f"The events of type {event_type.name} are being deleted; send new ones after that.")
     if not event_type.ingestion:
         raise invalid(
             f"Event type {event_type.name} does not store events; put it with eventIngestion ENABLED first."

@@ -5,8 +5,12 @@ Those named `stored_…` ask the ledger, which may have to write first: call the
 
 from hawksnest.app import App
 from hawksnest.catalog import (
+    BatchImport,
+    BatchJob,
+    BatchPrediction,
     Detector,
     DetectorVersion,
+    EventDeletion,
     EventType,
     ExternalModel,
     Model,
@@ -111,13 +115,33 @@ def list_user(app: App, tenant: Tenant, name: str) -> str | None:
 
 
 def event_type_user(app: App, tenant: Tenant, name: str) -> str | None:
-    """A detector or a model."""
+    """A detector, a model or a job."""
     for detector in app.catalog.list(tenant, Detector):
         if detector.event_type == name:
             return f"detector {detector.detector_id}"
     for model in app.catalog.list(tenant, Model):
         if model.event_type == name:
             return f"model {model.model_id}"
+    return _job_of_event_type(app, tenant, name)
+
+
+def _job_of_event_type(app: App, tenant: Tenant, name: str) -> str | None:
+    """A job that has not ended: an import, a prediction, or the deletion of all events."""
+    deletion = app.catalog.get(tenant, EventDeletion, name)
+    if deletion is not None and deletion.running:
+        return "the deletion of its events, which has not ended"
+    for kind in (BatchImport, BatchPrediction):
+        for job in app.catalog.list(tenant, kind):
+            if job.running and job.event_type == name:
+                return _job(job)
+    return None
+
+
+def detector_version_user(app: App, tenant: Tenant, version: DetectorVersion) -> str | None:
+    """A batch prediction job that has not ended."""
+    for job in app.catalog.list(tenant, BatchPrediction):
+        if job.running and (job.detector_id, job.detector_version) == version.key:
+            return _job(job)
     return None
 
 
@@ -162,6 +186,10 @@ def model_user(app: App, tenant: Tenant, model: Model) -> str | None:
 
 def _named_by_rule(app: App, tenant: Tenant, variable: str) -> str | None:
     return next((_rule(rule) for rule in app.catalog.list(tenant, Rule) if variable in rule.variables), None)
+
+
+def _job(job: BatchJob) -> str:
+    return f"{noun(type(job)).lower()} job {job.job_id}, which is {job.status}"
 
 
 def _rule(rule: Rule) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from hawksnest.app import App, Call, Operation, Request, Response
 from hawksnest.catalog import (
+    BatchImport,
+    BatchPrediction,
     Detector,
     DetectorVersion,
     EntityType,
@@ -41,6 +43,8 @@ _TAGGABLE: dict[str, tuple[type[Resource], int]] = {
         (Model, 2),
         (ModelVersion, 3),
         (ExternalModel, 1),
+        (BatchImport, 1),
+        (BatchPrediction, 1),
     )
 }
 
