@@ -55,6 +55,7 @@ def money(amount: float | None) -> Money:
     """Hundredths, clamped to ± MAX_CENTS, and log(1 + |amount|); nothing where there is no finite amount."""
     if amount is None or not isfinite(amount):
         return NO_MONEY
-    cents = max(-MAX_CENTS, min(MAX_CENTS, round(amount * 100)))
+    most = MAX_CENTS / 100
+    cents = round(max(-most, min(most, amount)) * 100)  # clamped first: 1e308 · 100 would be no number
     log = round(log1p(abs(cents) / 100) * LOG_SCALE)
     return Money(cents, COUNT_BIT + log, log * log)

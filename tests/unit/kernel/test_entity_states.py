@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from hawksnest.kernel.windows import (
@@ -88,11 +90,12 @@ def test_amounts_are_exact_sums_with_mean_and_score() -> None:
     assert reads["amount_z_30d"] != reads["amount_z_30d"]
 
 
-def test_huge_amounts_are_clamped_and_never_overflow() -> None:
+@pytest.mark.parametrize("amount", [1e300, 1e308, sys.float_info.max])
+def test_huge_amounts_are_clamped_and_never_overflow(amount: float) -> None:
     states = EntityStates(Limits(entity_events=300, identity_events=100))
     for _ in range(400):
-        states.fold(made(amount=1e300))
-    assert entity_of(states.read(made()))["sum_30d"] == 400 * 1e11
+        states.fold(made(amount=amount))
+    assert entity_of(states.read(made(amount=-amount)))["sum_30d"] == 400 * 1e11
 
 
 def test_reverting_the_only_event_forgets_its_keys() -> None:
