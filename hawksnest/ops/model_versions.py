@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hawksnest.app import App, Call, Operation, Request, Response
+from hawksnest.buckets import Buckets
 from hawksnest.catalog import (
     MODEL_VERSION_REQUESTS,
     EventType,
@@ -14,7 +15,7 @@ from hawksnest.catalog import (
     Tenant,
     Variable,
 )
-from hawksnest.errors import ServiceError, conflict, invalid, not_found, unavailable
+from hawksnest.errors import ServiceError, Transient, conflict, invalid, not_found, unavailable
 from hawksnest.kernel.events import parse_timestamp
 from hawksnest.ops.changes import change, create, remove, update
 from hawksnest.ops.describe import described, require
@@ -40,6 +41,7 @@ _DETAILS = {"EXTERNAL_EVENTS": "externalEventsDetail", "INGESTED_EVENTS": "inges
 def create_model_version(app: App, call: Call, request: Request) -> Response:
     """Start the training of a new major version."""
     source = request["trainingDataSource"]
+    check_size(app, request.get("externalEventsDetail"))
     with change(app, call) as now_ms:
         model = the_model(app, call, request)
         if model.model_type == "ACCOUNT_TAKEOVER_INSIGHTS":
@@ -110,6 +112,21 @@ def _check_variables(app: App, tenant: Tenant, model: Model, names: list[str]) -
         )
 
 
+def check_size(app: App, detail: dict[str, str] | None) -> None:
+    """Raises ValidationException for training data beyond the quota; what can't be read fails the training."""
+    limit = app.quotas.table.training_bytes
+    if limit is None or detail is None:
+        return
+    settings = app.settings
+    buckets = Buckets(settings.data / "buckets", settings.s3_endpoint, settings.region)
+    try:
+        size = buckets.size(detail["dataLocation"])
+    except (ServiceError, Transient):
+        return
+    if size > limit:
+        raise invalid(f"The training data have {size} bytes; at most {limit} are accepted.")
+
+
 def _source_detail(source: str, request: Request) -> dict[str, Any]:
     """The detail of the training's source. Raises ValidationException when it does not fit."""
     wanted = _DETAILS[source]
@@ -177,6 +194,7 @@ def _check_idle(app: App, tenant: Tenant, versions: Iterable[ModelVersion]) -> N
 def update_model_version(app: App, call: Call, request: Request) -> Response:
     """Start the training of a new minor version: same schema, other data."""
     major, tenant = int(request["majorVersionNumber"]), call.tenant
+    check_size(app, request.get("externalEventsDetail"))
     with change(app, call) as now_ms:
         model = the_model(app, call, request)
         family = [

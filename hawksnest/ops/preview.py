@@ -173,6 +173,8 @@ def create_model_version(app: App, call: Call, request: Request) -> Response:
         if model.preview is not None:
             raise invalid(f"Model {model.model_id} was made by PutModel and trains with what that was given.")
         return model_versions.create_model_version(app, call, request)
+    if model.preview is not None:
+        model_versions.check_size(app, model.preview["trainingDataSource"])
     with change(app, call) as now_ms:
         model = require(app, call.tenant, Model, *model.key)
         if model.preview is None:

@@ -12,11 +12,12 @@ from botocore.config import Config
 from botocore.session import Session
 
 from hawksnest.catalog import ModelKey
-from hawksnest.errors import UsageError
+from hawksnest.errors import ServiceError, UsageError
 from hawksnest.jobs import Trainings
 from hawksnest.ml import spec
 from hawksnest.ops.registry import OPERATIONS, served
 from hawksnest.wire.model import MODELS, preview_fraud_detector
+from hawksnest.wire.shapes import parser
 
 M = {"modelId": "m-1", "modelType": "ONLINE_FRAUD_INSIGHTS"}
 ROLE = "arn:aws:iam::123456789012:role/afd"
@@ -364,6 +365,8 @@ def test_n10_a_deployed_model_scores(old, server):
 def test_n11_strictness_is_a_setting(old_afd, server):
     assert raw(old_afd.customer, "DeleteEvent", eventId="e1") == {}
     assert served("off")["DeleteEvent"].both is False
+    with pytest.raises(ServiceError, match="eventTypeName"):  # how the door reads it then
+        parser("DeleteEvent")(b'{"eventId": "e1"}')
 
 
 def test_put_detector_without_event_type_changes_only_the_description_of_todays_detector(old_afd):

@@ -1,6 +1,7 @@
 """AWS's quotas under `--quotas aws`, each at its limit and one past it, and acid test H9."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -80,6 +81,19 @@ def test_resources_are_counted(aws, afd):
             call(aws, tenant, operation, **{member: "the_last"}, **rest)  # what is there can be put again
 
 
+def training(uri: str) -> dict:
+    """Members of CreateModelVersion."""
+    return {
+        "trainingDataSource": "EXTERNAL_EVENTS",
+        "trainingDataSchema": {
+            "modelVariables": ["email", "amt"],
+            "labelSchema": {"labelMapper": {"FRAUD": ["fraud"], "LEGIT": ["legit"]}},
+        },
+        "externalEventsDetail": {"dataLocation": uri, "dataAccessRoleArn": "arn:aws:iam::1:role/r"},
+        **M,
+    }
+
+
 def snake(key: dict) -> dict:
     return {"model_type": key["modelType"], "model_id": key["modelId"]}
 
@@ -113,15 +127,7 @@ def model_versions(count: int, status: str) -> list[ModelVersion]:
 def test_a_model_has_200_versions_and_no_more(aws, afd):
     afd.c.create_model(eventTypeName="pay", **M)
     store(aws, afd.tenant, *model_versions(199, "ERROR"))
-    train = {
-        "trainingDataSource": "EXTERNAL_EVENTS",
-        "trainingDataSchema": {
-            "modelVariables": ["email", "amt"],
-            "labelSchema": {"labelMapper": {"FRAUD": ["fraud"], "LEGIT": ["legit"]}},
-        },
-        "externalEventsDetail": {"dataLocation": "s3://b/k", "dataAccessRoleArn": "arn:aws:iam::1:role/r"},
-        **M,
-    }
+    train = training("s3://b/k")
     call(aws, afd.tenant, "CreateModelVersion", **train)
     call(
         aws,
@@ -132,6 +138,23 @@ def test_a_model_has_200_versions_and_no_more(aws, afd):
         **M,
     )
     assert "200 versions" in refused(aws, afd.tenant, "CreateModelVersion", **train)
+
+
+def test_training_data_have_5_gib_and_no_more(aws, afd):
+    afd.c.create_model(eventTypeName="pay", **M)
+    folder = aws.settings.data / "buckets" / "quota"
+    folder.mkdir(parents=True)
+    try:
+        with (folder / "large.csv").open("wb") as file:
+            file.truncate(TABLES["aws"].training_bytes)  # a hole: takes no room
+            train = training("s3://quota/large.csv")
+            call(aws, afd.tenant, "CreateModelVersion", **train)
+            cancel = {"modelVersionNumber": "1.0", "status": "TRAINING_CANCELLED", **M}
+            call(aws, afd.tenant, "UpdateModelVersionStatus", **cancel)
+            file.truncate(TABLES["aws"].training_bytes + 1)
+        assert "bytes" in refused(aws, afd.tenant, "CreateModelVersion", **train)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_five_model_versions_are_deployed_and_no_more(aws, afd):

@@ -13,6 +13,7 @@ from hawksnest.catalog import (
     DetectorVersion,
     EntityType,
     EventType,
+    ExternalModel,
     Label,
     ListContent,
     Model,
@@ -122,6 +123,38 @@ STEPS: list[tuple[str, Make]] = [
         record(status=one("ACTIVE", "ACTIVE", "INACTIVE", "TRAINING_CANCELLED"), **MODEL_VERSION),
     ),
     ("DeleteModelVersion", record(**MODEL_VERSION)),
+    (
+        "CreateVariable",
+        record(
+            name=one("x0", "x1"),
+            dataType="FLOAT",
+            dataSource="EXTERNAL_MODEL_SCORE",
+            defaultValue="0.0",
+        ),
+    ),
+    ("DeleteVariable", record(name=one("x0", "x1"))),
+    (
+        "PutExternalModel",
+        record(
+            modelEndpoint=one("ep0", "ep1"),
+            modelSource="SAGEMAKER",
+            invokeModelEndpointRoleArn="arn:aws:iam::123456789012:role/afd",
+            inputConfiguration=record(useEventVariables=False),
+            outputConfiguration=record(
+                format="TEXT_CSV", csvIndexToVariableMap=one({"0": "x0"}, {"0": "x1"}, {"0": "x0", "1": "x1"})
+            ),
+            modelEndpointStatus=one("ASSOCIATED", "ASSOCIATED", "DISSOCIATED"),
+        ),
+    ),
+    ("DeleteExternalModel", record(modelEndpoint=one("ep0", "ep1"))),
+    (
+        "CreateDetectorVersion",
+        record(
+            detectorId=one("d0", "d1"),
+            rules=lambda random: [RULE_0],
+            externalModelEndpoints=one(["ep0"], ["ep1"], ["ep0", "ep1"]),
+        ),
+    ),
 ]
 
 START: list[Step] = [
@@ -203,6 +236,9 @@ def dangling(app: App, tenant: Tenant) -> Iterator[str]:
     for model in every(tenant, Model):
         yield from lost(model, EventType, model.event_type)
         yield from lost(model, Variable, f"{model.model_id}_insightscore")
+    for external in every(tenant, ExternalModel):
+        for name in external.outputs.values():
+            yield from lost(external, Variable, name)
     for version in every(tenant, ModelVersion):
         yield from lost(version, Model, version.model_type, version.model_id)
     yield from dangling_versions(app, tenant, lost)
@@ -223,6 +259,10 @@ def dangling_versions(app: App, tenant: Tenant, lost: Any) -> Iterator[str]:
             found = app.catalog.get(tenant, ModelVersion, *key)
             if found is None or found.status != "ACTIVE":
                 yield f"{version} → deployed model {key}"
+        for endpoint in version.external_models:
+            external = app.catalog.get(tenant, ExternalModel, endpoint)
+            if external is None or external.status != "ASSOCIATED":
+                yield f"{version} → associated external model {endpoint}"
         if version.status == "ACTIVE":
             if version.detector_id in active:
                 yield f"{version} is a second ACTIVE one"
