@@ -78,6 +78,7 @@ class Hawksnest:
 
     def serve(self, settings: Settings) -> None:
         """Serve API and console until SIGINT or SIGTERM."""
+        gc.disable()  # while everything is loaded, which is a quarter of the time to load it
         world = RealWorld()
         refuse_open_door(settings.no_auth, settings.host)
         listener = bind(settings.host, settings.port)
@@ -140,6 +141,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
     # The event loop gives the interpreter lock up at every sync and gets it back only after this long when
     # the projections are busy; the default is 5 ms.
     sys.setswitchinterval(SWITCH_S)
