@@ -113,7 +113,7 @@ def _check_variables(app: App, tenant: Tenant, model: Model, names: list[str]) -
 
 
 def check_size(app: App, detail: dict[str, str] | None) -> None:
-    """Raises ValidationException for training data beyond the quota; what can't be read fails the training."""
+    """Raises ValidationException for training data beyond the quota; what cannot be read fails it later."""
     limit = app.quotas.table.training_bytes
     if limit is None or detail is None:
         return
