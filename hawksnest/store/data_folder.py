@@ -23,16 +23,21 @@ DATABASE = "hawksnest.sqlite"
 
 
 def create_folder(path: Path, world: World) -> None:
-    """Make the data folder, or check that this version can use the one that is there. Raises UsageError."""
+    """Make the data folder, or check that this version can use the one that is there. Raises UsageError.
+
+    It holds secrets and people's data: what is made here is for the owner alone. A folder that somebody else
+    has made keeps its mode.
+    """
     mark = path / "format.json"
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if mark.exists():
             _check_format(path, mark)
         else:
             _write_format(mark, world)
+        os.close(os.open(path / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for name in FOLDERS:
-            (path / name).mkdir(exist_ok=True)
+            (path / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The data folder {path} cannot be written: {error.strerror}.") from error
 

@@ -5,12 +5,14 @@ uvicorn (httptools, uvloop) was chosen by measurement: docs/adr/0003-http-server
 
 import asyncio
 import contextlib
+import heapq
 import logging
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,6 +25,7 @@ HEAD_MAX_BYTES = 65_536  # request line and headers
 REQUEST_TIMEOUT_S = 20.0  # from the first byte of a request to its last
 KEEP_ALIVE_S = 75
 CONNECTIONS_MAX = 4_096
+FILES_RESERVED = 512  # what the store and everything else may have open beside the connections
 STOP_TIMEOUT_S = 1  # for calls in progress; what then still runs is cancelled
 
 log = logging.getLogger("hawksnest.wire")
@@ -34,14 +37,35 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which alone would wait for ever for the rest of a request."""
 
     request_timeout_s = REQUEST_TIMEOUT_S
+    connections_max = CONNECTIONS_MAX
     world = RealWorld()
 
     def connection_made(self, transport: Any) -> None:
         self._head_bytes = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
+        self._quiet_since_s = self.loop.time()
         super().connection_made(transport)
+        if len(self.connections) > self.connections_max:
+            self._make_room()
         self._arm()
+
+    @property
+    def _waits(self) -> bool:
+        """Is there no whole request to answer?"""
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
+
+    def _make_room(self) -> None:
+        """One connection too many: those that have waited longest for a request to be complete go."""
+        waiting = [
+            each
+            for each in cast("set[BoundedProtocol]", self.connections)
+            if each._waits and not each.transport.is_closing()
+        ]
+        share = 1 + self.connections_max // 64  # several at once: looking for them takes a while
+        for each in heapq.nsmallest(share, waiting, key=lambda each: each._quiet_since_s):
+            each.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -51,9 +75,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # nobody asked for trailers, and there is no end to them
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._quiet_since_s = self.loop.time()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -144,6 +176,19 @@ def _nothing() -> None:
     pass
 
 
+def _allow_files() -> None:
+    """Let the process open as many files as all connections and the store need, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + FILES_RESERVED
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    BoundedProtocol.connections_max = max(16, min(CONNECTIONS_MAX, soft - FILES_RESERVED))
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises UsageError when the address can't be had."""
     try:
@@ -175,10 +220,10 @@ def _server(asgi: Asgi, on_started: Callable[[], None], on_stopping: Callable[[]
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="error",  # a warning for every malformed request would fill the disk
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
     )
@@ -201,6 +246,7 @@ def serve(
     `on_started` runs once connections are accepted, `on_stopping` before they are ended (close endless
     answers there, or they are cancelled).
     """
+    _allow_files()
     _server(asgi, on_started, on_stopping).run([listener or bind(host, port)])
 
 

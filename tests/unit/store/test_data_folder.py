@@ -138,3 +138,21 @@ def test_an_unknown_fail_point_is_refused(tmp_path: Path, text: str) -> None:
 def test_fail_points_are_off_by_default() -> None:
     faults.arm("")
     assert not faults.armed
+
+
+def test_a_new_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made, given = tmp_path / "made" / "data", tmp_path / "given"
+    given.mkdir(mode=0o755)
+    for folder in (made, given):
+        store = open_store(settings(folder), WORLD)
+        with store.catalog.transaction():
+            store.catalog.put(HERE, Label(name="a", created_at_ms=1, updated_at_ms=1))
+        open_to_others = [
+            each.name
+            for each in folder.rglob("*")
+            if each.stat().st_mode & 0o077 and each.name not in ("format.json",)
+        ]
+        store.close()
+        assert open_to_others == []
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert given.stat().st_mode & 0o777 == 0o755  # somebody's decision

@@ -1,5 +1,6 @@
 """The HTTP server with clients that send half requests, endless ones, or rubbish."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -188,3 +189,34 @@ def test_a_signal_ends_the_server_within_three_seconds_even_with_an_endless_answ
             os.kill(process.pid, number)
             assert process.wait(timeout=3) == 0
             assert process.stdout.read().split() == ["stopping", "ended"]
+
+
+def test_what_follows_the_body_is_no_header_and_is_not_kept(shared: SmallServer) -> None:
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n"
+    signed = b"Authorization: AWS4-HMAC-SHA256 x\r\n" + b"A: b\r\n" * 1_000
+    assert b"MissingAuthenticationTokenException" in exchange(shared, chunked + signed + b"\r\n")
+
+
+def test_when_there_are_too_many_connections_the_idlest_go(
+    start: Callable[..., SmallServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module.BoundedProtocol, "connections_max", 8)
+    server = start()
+    request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(40)]
+    for connection in idle:
+        with contextlib.suppress(OSError):
+            connection.sendall(HEAD)  # for ever half a request
+    for _ in range(20):
+        assert b"200 OK" in exchange(server, request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    kept = 0
+    for connection in idle:
+        connection.settimeout(0.05)
+        try:
+            kept += connection.recv(1) != b""
+        except TimeoutError:
+            kept += 1
+        except ConnectionResetError:
+            pass
+        connection.close()
+    assert kept <= 8
