@@ -9,9 +9,12 @@ import pytest
 from hawksnest.catalog import (
     RESOURCES,
     AccessKey,
+    BatchImport,
+    BatchPrediction,
     Detector,
     DetectorVersion,
     EntityType,
+    EventDeletion,
     EventType,
     ExternalModel,
     Label,
@@ -35,6 +38,7 @@ THERE = Tenant("000000000000", "eu-west-1")
 OTHER = Tenant("111111111111", "us-east-1")
 TIMES: dict[str, Any] = {"created_at_ms": 1_700_000_000_000, "updated_at_ms": 1_700_000_000_001}
 
+JOB: Any = {"status": "IN_PROGRESS", "run": 2, "event_type": "e", "role_arn": "arn:aws:iam::1:role/r"}
 EXAMPLES: list[Resource] = [
     Variable(
         **TIMES, name="v", description="d", data_type="STRING", data_source="EVENT", default_value="ä\n\"'"
@@ -79,6 +83,18 @@ EXAMPLES: list[Resource] = [
         output_configuration={"format": "TEXT_CSV", "csvIndexToVariableMap": {"0": "sm"}},
         role_name="r",
     ),
+    BatchImport(**TIMES, **JOB, job_id="i", input_path="s3://b/i", output_path="s3://b/o", processed=7),
+    BatchPrediction(
+        **TIMES,
+        **JOB,
+        job_id="p",
+        input_path="s3://b/i",
+        output_path="s3://b/o",
+        total=9,
+        detector_id="d",
+        detector_version="1",
+    ),
+    EventDeletion(**TIMES, status="COMPLETE", run=3, event_type="e", finished_at_ms=5),
     TagSet(**TIMES, resource_arn="arn:aws:frauddetector:us-east-1:0:label/fraud", tags={"k": "", "": "v"}),
     AccessKey(**TIMES, access_key_id="AKIA", secret="s", account="000000000000"),
 ]
