@@ -88,12 +88,18 @@ class Background:
         self._jobs: OrderedDict[Key, _Job] = OrderedDict()
         self._closed = False
 
-    def start(self, key: Key, work: Work) -> None:
-        """Run `work` in a thread, now or when one is free. `key` tells the job from all others."""
+    def start(self, key: Key, work: Work, cancelled: bool = False) -> None:
+        """Run `work` in a thread, now or when one is free. `key` tells the job from all others.
+
+        `cancelled`: it is told to stop before it begins, so that it can end as it should.
+        """
+        job = _Job(work)
+        if cancelled:
+            job.stop.cancel()
         with self._lock:
             if not self._closed:
                 assert key not in self._jobs, "a job runs once"
-                self._jobs[key] = _Job(work)
+                self._jobs[key] = job
         self._start_waiting()
 
     def cancel(self, key: Key) -> bool:

@@ -8,6 +8,7 @@ where it goes on after a crash. Nothing here is needed once the job has ended.
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,12 +110,15 @@ class Frames:
         self._rows, self._bytes = [], 0
 
     def close(self, whole: bool) -> None:
-        """`whole`: everything was added; it is on disk afterwards."""
-        if whole:
+        """`whole`: everything was added; it is on disk afterwards. Else what was written does not matter."""
+        if not whole:
+            with suppress(OSError):
+                self._file.close()
+            return
+        with self._file:
             self._flush()
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._file.close()
 
 
 def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, int, list[Row]]]:

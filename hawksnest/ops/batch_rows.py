@@ -74,7 +74,7 @@ def prepare(plan: Plan, folder: Path, ask: Callable[[], None] = lambda: None) ->
     except Transient as error:
         broken = str(error)
     except OSError as error:
-        broken = f"{plan.uri} cannot be read: {error.strerror}."
+        broken = f"The file could not be checked: {error.strerror}."
     finally:
         frames.close(whole=not broken)
         rejects.close()

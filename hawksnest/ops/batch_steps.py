@@ -36,6 +36,7 @@ SMALL_BYTES = 64 << 10  # a smaller file is checked here: a child process would 
 CHUNK_BYTES = 1 << 20
 ATTEMPTS_MAX = 2  # a child that died is started once more
 _POLL_S = 0.02
+_SAID = 500  # characters of a dead child's last words
 
 
 def import_rows(app: App, tenant: Tenant, job: BatchImport, folder: Path, stop: Stop) -> None:
@@ -251,8 +252,10 @@ class _Work:
             summary = batch.read(self._folder / batch.SUMMARY, Summary)
             if summary is not None:
                 return summary
+        said = (self._folder / "stderr.txt").read_text(errors="replace").strip()[-_SAID:].splitlines()
         raise Failed(
-            f"The process that checks the file ended with code {child.returncode} {ATTEMPTS_MAX} times."
+            f"The process that checks the file ended with code {child.returncode} {ATTEMPTS_MAX} times; last "
+            f"words: {said[-1] if said else 'none'}"
         )
 
     def conflicts(self) -> int:

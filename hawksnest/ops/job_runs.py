@@ -46,7 +46,8 @@ Step = Callable[[App, Tenant, J, Path, Stop], None]
 
 def start(app: App, tenant: Tenant, job: J, step: "Step[J]") -> None:
     """Run a job that the catalogue already shows as running; returns at once."""
-    app.background.start(_key(tenant, job), lambda stop: _run(app, tenant, job, step, stop))
+    cancelled = job.status == CANCELLING
+    app.background.start(_key(tenant, job), lambda stop: _run(app, tenant, job, step, stop), cancelled)
 
 
 def progress(app: App, tenant: Tenant, job: Job) -> Progress | None:
@@ -82,8 +83,6 @@ def resume(app: App, tenant: Tenant, kind: type[J], step: "Step[J]") -> None:
     for job in app.catalog.list(tenant, kind):
         if job.running:
             start(app, tenant, job, step)
-            if job.status == CANCELLING:
-                app.background.cancel(_key(tenant, job))
 
 
 def tidy(app: App, running: list[tuple[Tenant, Job]]) -> None:
@@ -130,11 +129,13 @@ def _run(app: App, tenant: Tenant, job: J, step: "Step[J]", stop: Stop) -> None:
 
 
 def advance(app: App, tenant: Tenant, job: Job) -> None:
-    """The job has looked at its input and begins: IN_PROGRESS, unless it is being cancelled."""
+    """The job has looked at its input and begins: IN_PROGRESS. Raises Cancelled when it need not."""
     with change(app, Call(tenant)) as now_ms:
         known = app.catalog.get(tenant, type(job), *job.key)
         if known is not None and known.status == INITIALIZING:
             update(app, Call(tenant), known, now_ms, status=IN_PROGRESS)
+        elif known is not None and known.status == CANCELLING:  # asked before the job was under way
+            raise Cancelled
 
 
 def _end(app: App, tenant: Tenant, job: Job, status: str, reason: str | None, stop: Stop) -> None:

@@ -1,5 +1,6 @@
 """`s3://` paths from a folder and from an S3 endpoint."""
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hawksnest.buckets import Buckets
+from hawksnest.buckets import PART_BYTES, Buckets, below
 from hawksnest.errors import ServiceError, Transient
 
 
@@ -80,13 +81,70 @@ class Endpoint(BaseHTTPRequestHandler):
         pass
 
 
+class WritableEndpoint(Endpoint):
+    """As much of S3 as writing needs: objects in one piece or in parts, in the bucket `bucket`."""
+
+    objects: dict[str, bytes]
+    parts: dict[int, bytes]
+    requests: list[str]
+    refuse_part = 0
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def handle_object(self) -> None:
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append(self.command)
+        part = re.search(r"partNumber=(\d+)", query)
+        if not path.startswith("/bucket"):
+            self.answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+        elif self.command == "HEAD":
+            known = self.objects.get(path)
+            size = str(len(known)) if known is not None else "0"
+            if path == "/bucket" or known is not None:
+                self.send_response(200)
+                self.send_header("Content-Length", size)
+                self.end_headers()
+            else:
+                self.answer(404)
+        elif self.command == "POST" and query.startswith("uploads"):
+            self.answer(200, b"<R><UploadId>one</UploadId></R>")
+        elif self.command == "PUT" and part is not None:
+            if int(part[1]) == self.refuse_part:
+                self.answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            else:
+                self.parts[int(part[1])] = body
+                self.answer(200, ETag=f'"{part[1]}"')
+        elif self.command == "POST":
+            named = [int(number) for number in re.findall(rb"<PartNumber>(\d+)<", body)]
+            self.objects[path] = b"".join(self.parts[number] for number in named)
+            self.answer(200, b"<R><ETag>x</ETag></R>")
+        elif self.command == "DELETE":
+            self.parts.clear()
+            self.answer(204)
+        else:
+            self.objects[path] = body
+            self.answer(200, ETag='"x"')
+
+    do_PUT = do_POST = do_HEAD = do_DELETE = handle_object  # noqa: N815
+
+
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = threading.Thread(target=server.serve_forever)
+    WritableEndpoint.objects, WritableEndpoint.parts, WritableEndpoint.requests = {}, {}, []
+    WritableEndpoint.refuse_part = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WritableEndpoint)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -117,3 +175,72 @@ def test_endpoint_that_does_not_answer_is_a_temporary_failure(tmp_path: Path, en
         Buckets(tmp_path, f"http://127.0.0.1:{port}").open("s3://bucket/key"),
     ):
         pass
+
+
+# ---- writing
+
+
+def test_a_written_object_is_there_when_it_is_whole(buckets: Buckets, tmp_path: Path) -> None:
+    path = tmp_path / "buckets" / "mine" / "new" / "out.csv"
+    with buckets.create("s3://mine/new/out.csv") as sink:
+        sink.write(b"a,b\n")
+        assert not path.exists()
+        sink.write(b"1,2\n")
+    assert path.read_bytes() == b"a,b\n1,2\n"
+    assert buckets.size("s3://mine/new/out.csv") == 8
+
+
+def test_an_object_given_up_leaves_nothing(buckets: Buckets, tmp_path: Path) -> None:
+    with pytest.raises(KeyError), buckets.create("s3://mine/new/out.csv") as sink:
+        sink.write(b"a,b\n")
+        raise KeyError
+    assert list((tmp_path / "buckets" / "mine" / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["s3://nobucket/out.csv", "s3://mine/../other/out.csv", "s3://mine"])
+def test_what_cannot_be_written_is_refused_beforehand(buckets: Buckets, uri: str) -> None:
+    with pytest.raises(ServiceError):
+        buckets.check_target(uri)
+    with pytest.raises(ServiceError), buckets.create(uri):
+        pass
+
+
+@pytest.mark.parametrize("folder", ["s3://b", "s3://b/", "s3://b/f", "s3://b/f/"])
+def test_a_name_is_put_below_a_bucket_or_a_folder(folder: str) -> None:
+    assert below(folder, "x.csv") == ("s3://b/f/x.csv" if "f" in folder else "s3://b/x.csv")
+
+
+def test_a_small_object_goes_to_an_s3_endpoint_in_one_piece(tmp_path: Path, endpoint: str) -> None:
+    buckets = Buckets(tmp_path, endpoint)
+    buckets.check_target("s3://bucket/out.csv")
+    with buckets.create("s3://bucket/out.csv") as sink:
+        sink.write(b"a,b\n")
+        sink.write(b"1,2\n")
+    assert WritableEndpoint.objects == {"/bucket/out.csv": b"a,b\n1,2\n"}
+    assert buckets.size("s3://bucket/out.csv") == 8
+
+
+def test_a_large_object_goes_to_an_s3_endpoint_in_parts(tmp_path: Path, endpoint: str) -> None:
+    line = b"0123456789abcdef" * 4096
+    count = 2 * PART_BYTES // len(line) + 3
+    with Buckets(tmp_path, endpoint).create("s3://bucket/out.csv") as sink:
+        for _ in range(count):
+            sink.write(line)
+    assert WritableEndpoint.objects == {"/bucket/out.csv": line * count}
+    assert [len(part) for part in WritableEndpoint.parts.values()][:2] == [PART_BYTES, PART_BYTES]
+
+
+def test_an_upload_that_is_refused_is_given_up(tmp_path: Path, endpoint: str) -> None:
+    WritableEndpoint.refuse_part = 2
+    with (
+        pytest.raises(ServiceError, match="cannot be written: the S3 endpoint says AccessDenied"),
+        Buckets(tmp_path, endpoint).create("s3://bucket/out.csv") as sink,
+    ):
+        sink.write(bytes(PART_BYTES * 2 + 1))
+    assert WritableEndpoint.objects == {}
+    assert WritableEndpoint.requests[-1] == "DELETE"
+
+
+def test_a_missing_bucket_of_an_s3_endpoint_is_named(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(ServiceError, match=r"s3://none/out\.csv cannot be written: the S3 endpoint says"):
+        Buckets(tmp_path, endpoint).check_target("s3://none/out.csv")
