@@ -397,8 +397,11 @@ def measure(
             opened = rounds.medians(files[bench], given.requests // 2, given.rounds, rate)
             show(f"{bench.detector}, open loop at {rate:.0f}/s", opened, empty)
         print(f"\nRSS: {before_mb:.0f} MB after the start, {rss_mb(child.pid):.0f} MB after the runs")
-    times = [started_ms(data, log, cores[0]) for _ in range(5)]
-    print(f"Start to first answered call, with these events: {statistics.median(times):.0f} ms")
+    fresh = folder / "fresh"
+    started_ms(fresh, log, cores[0])
+    for name, place in (("an empty folder", fresh), ("these events", data)):
+        times = [started_ms(place, log, cores[0]) for _ in range(5)]
+        print(f"Start to first answered call, with {name}: {statistics.median(times):.0f} ms")
 
 
 if __name__ == "__main__":
