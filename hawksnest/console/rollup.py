@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hawksnest.kernel.windows.limits import MAX_CENTS
 from hawksnest.store.records import Predicted
 
 BUCKET_S = 5
@@ -17,6 +18,7 @@ MAILS_SHOWN = 8
 LATENCIES_MAX = 5_000
 JOINED_MAX = 200_000
 CURRENCIES_MAX = 32
+AMOUNT_MAX = MAX_CENTS / 100  # larger ones would make sums that are no numbers
 NO_RULE = "no rule matched"
 
 
@@ -80,7 +82,7 @@ class Rollup:
         outcomes = list(dict.fromkeys(name for _, found in record.results for name in found))
         outcome = outcomes[0] if outcomes else NO_RULE
         blocked = "block" in outcomes
-        amount = record.event.amount or 0.0
+        amount = max(-AMOUNT_MAX, min(AMOUNT_MAX, record.event.amount or 0.0))
         currency = str(record.values.get(names.currency or "", "") or "").upper() or "–"
         if currency not in self.money and len(self.money) >= CURRENCIES_MAX:
             currency = "other"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import orjson
+
 from hawksnest.app import App, Call, Request, Response
 from hawksnest.errors import ServiceError, invalid
 
@@ -81,8 +83,8 @@ class Pages:
 def _parsed(text: str, like: Mark) -> Mark:
     """The mark in a token. Raises ValidationException unless it is of the same form as `like`."""
     try:
-        parsed = json.loads(text)
-    except ValueError:
+        parsed = orjson.loads(text)  # json would follow brackets as deep as the caller likes
+    except orjson.JSONDecodeError:
         raise _unusable() from None
     if not isinstance(parsed, list) or [type(part) for part in parsed] != [type(part) for part in like]:
         raise _unusable()

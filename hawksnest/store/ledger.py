@@ -270,4 +270,6 @@ def _mark(text: str) -> tuple[int, int]:
         at_ms, seq = (int(part, 16) for part in text.split("."))
     except ValueError:
         raise invalid("The page token is not valid.") from None
+    if not (0 <= at_ms < 1 << 63 and 0 <= seq < 1 << 63):
+        raise invalid("The page token is not valid.")
     return at_ms, seq

@@ -259,7 +259,7 @@ def request_date(headers: Mapping[bytes, bytes]) -> bytes:
         return (
             parsedate_to_datetime(date.decode("latin-1")).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ").encode()
         )
-    except ValueError:
+    except (ValueError, OverflowError):  # the second: a year that no calendar has
         raise incomplete("Date must be in ISO-8601 'basic format' or RFC 1123 form.") from None
 
 

@@ -1,5 +1,7 @@
 """Figures of the live page."""
 
+import json
+
 from hawksnest.console.rollup import JOINED_MAX, Names, Rollup, percentiles
 from hawksnest.store.records import EventKey, Predicted, StoredEvent
 
@@ -99,3 +101,10 @@ def test_a_mail_noted_twice_is_one_mail():
 def test_percentiles_are_values_that_occurred():
     assert percentiles([]) == {"n": 0}
     assert percentiles(range(101)) == {"p50": 50, "p99": 99, "n": 101}
+
+
+def test_amounts_near_the_largest_number_leave_sums_that_are_numbers():
+    rollup = Rollup()
+    for number in range(3):
+        rollup.fold_decision(decision(f"e{number}", 1.7e308), NAMES)
+    json.dumps(rollup.shown(1_000_000), allow_nan=False)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawksnest.errors import ServiceError
-from hawksnest.ops.paging import TOKEN_LIFE_MS, page_token, token_mark
+from hawksnest.ops.paging import TOKEN_LIFE_MS, _parsed, page_token, token_mark
 
 BOUND = ("111122223333", "us-east-1", "GetLabels", "{}")
 NOW_MS = 1_700_000_000_000
@@ -59,3 +59,9 @@ def test_a_token_lives_24_hours():
     assert token_mark(token, BOUND, NOW_MS + TOKEN_LIFE_MS) == "m"
     with pytest.raises(ServiceError, match="24 hours"):
         token_mark(token, BOUND, NOW_MS + TOKEN_LIFE_MS + 1)
+
+
+@pytest.mark.parametrize("mark", ["[" * 5_000, '["\\ud800"]', "[1e999]", "9" * 5_000, '[1, "a"]', "null"])
+def test_a_forged_mark_of_another_form_is_refused(mark):
+    with pytest.raises(ServiceError, match="nextToken"):
+        _parsed(mark, ("a", 1))

@@ -16,6 +16,7 @@ from hawksnest.wire.sigv4 import (
     Verifier,
     claimed_region,
     parse_authorization,
+    request_date,
 )
 from hawksnest.world import RealWorld
 
@@ -231,3 +232,12 @@ def test_the_region_of_an_unchecked_header_is_readable() -> None:
 def test_secrets_stay_out_of_repr() -> None:
     assert SECRET not in repr(Credentials("AKIDEXAMPLE", SECRET, "us-east-1"))
     assert parse_authorization(VECTOR["authorization"].encode())[0].access_key_id == "AKIDEXAMPLE"
+
+
+@pytest.mark.parametrize("year", [b"0000", b"0001", b"9999", b"99999999999999"])
+def test_a_date_of_no_calendar_is_incomplete_or_too_old(year: bytes) -> None:
+    date = b"Thu, 31 Dec " + year + b" 23:59:59 -2359"
+    try:
+        request_date({b"date": date})
+    except ServiceError as fault:
+        assert fault.code == "IncompleteSignature"
