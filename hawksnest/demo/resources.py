@@ -39,6 +39,18 @@ VARIABLES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+HISTORY_COLUMNS = (
+    "EVENT_ID",
+    "EVENT_TIMESTAMP",
+    "ENTITY_TYPE",
+    "ENTITY_ID",
+    "EVENT_LABEL",
+    "LABEL_TIMESTAMP",
+)
+IMPORT_JOB = "payment_history"
+ROLE = "arn:aws:iam::000000000000:role/hawksnest"  # the API wants one; nothing is assumed with it
+
+
 def create_event_type(call: Caller) -> None:
     """Entity type, labels, outcomes, variables, event type (events are stored) and an empty detector."""
     call("PutEntityType", {"name": ENTITY_TYPE, "description": "Who pays"})
@@ -71,6 +83,26 @@ def create_event_type(call: Caller) -> None:
         },
     )
     call("PutDetector", {"detectorId": DETECTOR, "eventTypeName": EVENT_TYPE})
+
+
+def start_import(call: Caller, source: str, report: str) -> None:
+    """Begin to store the events of a CSV file; refused rows are listed in the report."""
+    call(
+        "CreateBatchImportJob",
+        {
+            "jobId": IMPORT_JOB,
+            "inputPath": source,
+            "outputPath": report,
+            "eventTypeName": EVENT_TYPE,
+            "iamRoleArn": ROLE,
+        },
+    )
+
+
+def import_job(call: Caller) -> dict[str, Any]:
+    """Status and counts of the import."""
+    found: dict[str, Any] = call("GetBatchImportJobs", {"jobId": IMPORT_JOB})["batchImports"][0]
+    return found
 
 
 def start_training(call: Caller, start: str, end: str) -> str:

@@ -1,11 +1,10 @@
 """The demo from start to end: serve, remember a history, train, publish, then decide a live stream."""
 
+import csv
 import os
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ HISTORY_DAYS = 30
 HISTORY_PAYMENTS = 45_000
 LEGIT_BLOCKED_SHARE = 0.007  # aimed at on the history; at most 1 % is promised
 REVIEW_SHARE = 0.03
-SENDERS = 4
 START_TIMEOUT_S = 30.0
 TRAINING_TIMEOUT_S = 900.0
 DRAIN_S = 15.0
@@ -122,7 +120,7 @@ class _Demo:
         while self._world.monotonic_s() < until_s and not self._stop.is_set():
             self._processes.check()
             try:
-                client = Client(self._endpoint, read_credentials(self._data / "credentials"), pool=SENDERS)
+                client = Client(self._endpoint, read_credentials(self._data / "credentials"))
                 client.call("GetDetectors", {})
                 return client
             except (UsageError, Transient):
@@ -151,31 +149,42 @@ class _Demo:
         return True
 
     def _remember(self) -> None:
+        """A month of payments as a CSV file in a bucket, imported by a batch job."""
         count = self._options.history
-        progress = self._screen.step(f"Sending {count:,} payments of the last month")
-
-        def send(payment: Labelled) -> None:
-            request = self._mapping.prepare(members_of(orjson.dumps(payment.record))).request
-            event = {name: value for name, value in request.items() if name != "detectorId"}
-            if self._is_known(payment):
-                event["assignedLabel"] = resources.LABELS[payment.fraud]
-                event["labelTimestamp"] = iso_s(payment.labelled_at_ms)
-            self._client.call("SendEvent", event)
-
-        with ThreadPoolExecutor(SENDERS, "history") as pool:
-            waiting: deque[Any] = deque()
+        progress = self._screen.step(f"Importing {count:,} payments of the last month")
+        file = self._data / "buckets" / "history" / "payments.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="", encoding="utf-8") as out:
+            rows = csv.writer(out)
+            rows.writerow([*resources.HISTORY_COLUMNS, *(name for name, *_ in resources.VARIABLES)])
             for number, payment in enumerate(self._simulation.history(HISTORY_DAYS, count), 1):
-                if self._stop.is_set():
-                    break
                 if self._is_known(payment):
                     self._known.append(payment)
-                waiting.append(pool.submit(send, payment))
-                if len(waiting) >= 8 * SENDERS:
-                    waiting.popleft().result()
-                if number % 500 == 0 or number == count:
-                    progress(number / count, f"{number:,}")
-            for each in waiting:
-                each.result()
+                rows.writerow(self._history_row(payment))
+                if number % 1_000 == 0:
+                    progress(0.3 * number / count, f"{number:,} written")
+                if self._stop.is_set():
+                    return
+        resources.start_import(self._call, "s3://history/payments.csv", "s3://history/report")
+        while not self._stop.wait(0.2):
+            self._processes.check()
+            job = resources.import_job(self._call)
+            done = int(job.get("processedRecordsCount", 0))
+            progress(0.3 + 0.7 * done / count, f"{done:,} stored")
+            if job["status"] == "COMPLETE" and not job["failedRecordsCount"]:
+                return
+            if "IN_PROGRESS" not in job["status"]:
+                raise HawksnestError(f"The import ended as {job['status']}: {job.get('failureReason', job)}")
+
+    def _history_row(self, payment: Labelled) -> list[str]:
+        prepared = self._mapping.prepare(members_of(orjson.dumps(payment.record)))
+        label = ["", ""]
+        if self._is_known(payment):
+            label = [resources.LABELS[payment.fraud], iso_s(payment.labelled_at_ms)]
+        request = prepared.request
+        fixed = [prepared.event_id, request["eventTimestamp"], resources.ENTITY_TYPE, prepared.entity_id]
+        given = request["eventVariables"]
+        return [*fixed, *label, *(given.get(name, "") for name, *_ in resources.VARIABLES)]
 
     def _is_known(self, payment: Labelled) -> bool:
         """Labels come late: the newest days of the history have none yet, so no live campaign is known."""
