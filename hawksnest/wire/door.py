@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hawksnest import faults
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
@@ -29,13 +30,17 @@ from hawksnest.wire.lanes import Lanes
 from hawksnest.wire.model import fraud_detector
 from hawksnest.wire.render import misfits, serialiser
 from hawksnest.wire.shapes import parser
-from hawksnest.wire.sigv4 import claimed_region
+from hawksnest.wire.sigv4 import Verifier, claimed_region
 
 PREDICTION_BODY_MAX_BYTES = 262_144  # AWS's documented payload limit of GetEventPrediction
 IN_FLIGHT_MAX = 1_024
+LARGE_MAX = 4  # calls with bodies beyond the ordinary limit, from their first byte to their answer
+PARSED_HERE_MAX_BYTES = 262_144  # longer bodies are parsed in a thread
 THREADS = 8
 
 log = logging.getLogger("hawksnest.wire")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Door:
         self._threads = ThreadPoolExecutor(THREADS, "operation")
         self._lanes = Lanes()
         self._body_max_bytes = app.settings.body_limit
+        self._large = 0  # calls with large bodies under way
         prefix = fraud_detector().target_prefix.encode() + b"."
         self._targets = {
             prefix + name.encode(): self._target(operation) for name, operation in operations.items()
@@ -92,11 +98,13 @@ class Door:
         call = Call(NOBODY, request_id=world.uuid(), may_wait=False)
         headers = header_map(scope["headers"])
         target = self._targets.get(headers.get(b"x-amz-target", b""))
-        code, unread = "OK", True
+        code, unread, large = "OK", True, False
         metrics.in_flight += 1
         try:
             if metrics.in_flight > IN_FLIGHT_MAX:
                 raise Transient(f"More than {IN_FLIGHT_MAX} calls at once.")
+            if target is not None and target.body_max_bytes > self._body_max_bytes:
+                large = self._admit_large(headers)
             body = await read_body(
                 headers, receive, target.body_max_bytes if target else self._body_max_bytes
             )
@@ -107,7 +115,11 @@ class Door:
             if target is None:
                 raise ServiceError("UnknownOperationException", "There is no such operation.", 404)
             call.idempotent = headers.get(b"x-hawksnest-idempotent") == b"true"
-            response = await self._response(target, call, target.parse(body))
+            if len(body) <= PARSED_HERE_MAX_BYTES:
+                request = target.parse(body)
+            else:
+                request = await asyncio.get_running_loop().run_in_executor(self._threads, target.parse, body)
+            response = await self._response(target, call, request)
             if call.seq > self._committer.durable:
                 await self._committer.commit(call.seq)
             if faults.armed and call.seq:
@@ -124,6 +136,7 @@ class Door:
             answer = fault_answer(ServiceError(code, f"Internal error; request {call.request_id}.", 500))
         finally:
             metrics.in_flight -= 1
+            self._large -= large
         if target is not None:
             metrics.answered(target.operation.name, code, world.monotonic_s() - started_s)
         if unread:
@@ -137,13 +150,33 @@ class Door:
         self._lanes.close()
         self._committer.close()
 
+    def _admit_large(self, headers: Mapping[bytes, bytes]) -> bool:
+        """May this call's body pass the ordinary limit? False: it says itself that it will not.
+
+        The memory for such bodies is not for strangers. Raises ServiceError with one of the documented codes
+        of authentication unless a known key is named, and Transient when there are enough of them already.
+        """
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit() and len(announced) < 16 and int(announced) <= self._body_max_bytes:
+            return False
+        if not self._app.settings.no_auth:
+            self._checked(lambda verifier: verifier.expect(headers))
+        if self._large >= LARGE_MAX:
+            raise Transient(f"{LARGE_MAX} calls with large bodies are under way already.")
+        self._large += 1
+        return True
+
     def _caller(self, headers: Mapping[bytes, bytes], body: bytes) -> Tenant:
         """Whose request it is. Raises ServiceError with one of the documented codes of authentication."""
         settings = self._app.settings
         if settings.no_auth:
             return Tenant(settings.account, claimed_region(headers) or settings.region)
+        return self._checked(lambda verifier: verifier.verify(headers, body, self._app.world.now_ms()))
+
+    def _checked(self, check: Callable[[Verifier], T]) -> T:
+        """What the check gives; refusals are counted."""
         try:
-            return self._keys.verifier.verify(headers, body, self._app.world.now_ms())
+            return check(self._keys.verifier)
         except ServiceError as fault:
             self._metrics.count("hawksnest_keys_refused", fault.code)
             raise

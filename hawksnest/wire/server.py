@@ -6,6 +6,7 @@ uvicorn (httptools, uvloop) was chosen by measurement: docs/adr/0003-http-server
 import asyncio
 import contextlib
 import heapq
+import itertools
 import logging
 import resource
 import signal
@@ -33,6 +34,9 @@ log = logging.getLogger("hawksnest.wire")
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
+_moments = itertools.count()  # a clock too coarse for thousands of connections would not do
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which alone would wait for ever for the rest of a request."""
 
@@ -44,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
-        self._quiet_since_s = self.loop.time()
+        self._waits_since = next(_moments)
         super().connection_made(transport)
         if len(self.connections) > self.connections_max:
             self._make_room()
@@ -58,13 +62,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         """One connection too many: those that have waited longest for a request to be complete go."""
-        waiting = [
-            each
-            for each in cast("set[BoundedProtocol]", self.connections)
-            if each._waits and not each.transport.is_closing()
-        ]
+        connections = cast("set[BoundedProtocol]", self.connections)
+        open_ones = [each for each in connections if not each.transport.is_closing()]
+        if len(open_ones) <= self.connections_max:
+            return  # the others have just been told to go
+        waiting = [each for each in open_ones if each._waits]
         share = 1 + self.connections_max // 64  # several at once: looking for them takes a while
-        for each in heapq.nsmallest(share, waiting, key=lambda each: each._quiet_since_s):
+        for each in heapq.nsmallest(share, waiting, key=lambda each: each._waits_since):
             each.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        self._quiet_since_s = self.loop.time()
+        self._waits_since = next(_moments)
         super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:

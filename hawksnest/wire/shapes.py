@@ -20,6 +20,7 @@ from hawksnest.wire.model import Shape, fraud_detector
 
 NULL_VALUES = frozenset({"EventVariableMap"})  # here a null is a value of its own
 FAULTS_MAX = 500  # violations listed in one message
+EXAMINED_MAX = 1_000  # elements of a list that is too long anyway
 VALUE_MAX = 1_024  # characters of a value echoed in a message
 
 Request = dict[str, Any]
@@ -286,6 +287,8 @@ class _Examination:
             raise _wrong_type(shape, value, path)
         for constraint in _broken_length(shape, len(value)):
             self._note(value, path, constraint, hidden or element.sensitive)
+        if shape.high is not None and len(value) > max(shape.high, EXAMINED_MAX):
+            return []  # refused already: millions of elements are not worth a look
         if element.simple:
             return self._elements(element, value, path, hidden)
         clean = []

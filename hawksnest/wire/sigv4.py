@@ -129,6 +129,15 @@ class Verifier:
         self._prepared.clear()
         self._signing_keys.clear()
 
+    def expect(self, headers: Mapping[bytes, bytes]) -> None:
+        """Before a body is read: does the request name a key at all? Raises ServiceError (403)."""
+        authorization = headers.get(b"authorization")
+        if not authorization:
+            raise missing_token()
+        scope, _ = parse_authorization(authorization)
+        if self._key_of(scope.access_key_id) is None:
+            raise unrecognised()
+
     def verify(
         self, headers: Mapping[bytes, bytes], body: bytes, now_ms: int, head: bytes = POST_ROOT
     ) -> Tenant:
