@@ -39,6 +39,7 @@ DAY_MS = 86_400_000
 SENDERS = 8
 OPEN_SHARE = 0.7  # of the saturation rate
 LIVE_RATE = 500.0  # simulated payments a second
+RETURNING = 4_000  # payments of the history whose payers pay again, one after the other
 
 # The demo's variables with two identities instead of five.
 KEYED = {"EMAIL_ADDRESS", "IP_ADDRESS"}
@@ -203,8 +204,8 @@ def train(call: resources.Caller, bench: Bench, model_id: str, now_ms: int) -> d
     return model
 
 
-def set_up(client: Client, simulation: Simulation, history: int, now_ms: int) -> None:
-    """Both detectors, active, each trained on the same payments of the last month."""
+def set_up(client: Client, simulation: Simulation, history: int, now_ms: int) -> list[Labelled]:
+    """Both detectors, active, each trained on the same payments of the last month, which are returned."""
 
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         return client.call(operation, request).response
@@ -219,14 +220,16 @@ def set_up(client: Client, simulation: Simulation, history: int, now_ms: int) ->
 
     resources.create_event_type(call)
     create_twenty(call)
+    payments = list(simulation.history(DAYS, history))
     with ThreadPoolExecutor(SENDERS) as pool:
-        for _ in pool.map(send, simulation.history(DAYS, history)):
+        for _ in pool.map(send, payments):
             pass
     twenty = train(call, TWENTY, "p_model", now_ms)
     call("UpdateModelVersionStatus", {**twenty, "status": "ACTIVE"})
     publish_twenty(call, twenty)
     version = train(call, DEMO, str(resources.MODEL["modelId"]), now_ms)["modelVersionNumber"]
     resources.publish(call, version, 900.0, 700.0)
+    return payments
 
 
 def loop_cpu_s(pid: int) -> float:
@@ -292,13 +295,20 @@ def started_ms(data: Path, log: Path, core: int) -> float:
         return (time.perf_counter() - start_s) * 1e3
 
 
-def write_requests(simulation: Simulation, folder: Path, now_ms: int, count: int) -> dict[Bench, Path]:
-    """The same live payments for both benches."""
-    payments = list(itertools.islice(simulation.live(LIVE_RATE, now_ms), count))
+def again(payments: list[Labelled], now_ms: int) -> Iterator[Labelled]:
+    """The same payers pay again and again, each time as another event."""
+    for number, payment in enumerate(itertools.cycle(payments)):
+        record = {**payment.record, "event_id": f"again-{number}"}
+        yield payment._replace(record=record, event_at_ms=now_ms + round(number * 1000 / LIVE_RATE))
+
+
+def write_requests(payments: Iterator[Labelled], folder: Path, traffic: str, count: int) -> dict[Bench, Path]:
+    """The same payments for both benches."""
+    taken = list(itertools.islice(payments, count))
     files = {}
     for bench in BENCHES:
-        files[bench] = folder / f"{bench.detector}.jsonl"
-        lines = [orjson.dumps(request_of(bench, payment)) + b"\n" for payment in payments]
+        files[bench] = folder / f"{bench.detector}-{traffic}.jsonl"
+        lines = [orjson.dumps(request_of(bench, payment)) + b"\n" for payment in taken]
         files[bench].write_bytes(b"".join(lines))
     return files
 
@@ -354,16 +364,21 @@ def main() -> None:
         port = free_port()
         with served(hawksnest(data, port), cores[0], log), connected(data, port) as client:
             os.sched_setaffinity(0, {cores[1]})
-            set_up(client, simulation, given.history, now_ms)
+            payments = set_up(client, simulation, given.history, now_ms)
         credentials = read_credentials(data / "credentials")
         key = [credentials.access_key_id, credentials.secret, credentials.region]
-        files = write_requests(simulation, folder, now_ms, given.requests * (2 * given.rounds + 1) + 2_000)
+        count = given.requests * (2 * given.rounds + 1) + RETURNING
+        traffic = {
+            "returning payers": again(payments[-RETURNING:], now_ms),
+            "new payers": simulation.live(LIVE_RATE, now_ms),
+        }
+        files = {name: write_requests(each, folder, name, count) for name, each in traffic.items()}
         if not given.stages:
             measure(given, data, files, key, folder, cores)
-        for bench in BENCHES:
-            with files[bench].open("rb") as lines:
+        for name, bench in itertools.product(files, BENCHES):
+            with files[name][bench].open("rb") as lines:
                 bodies = [line.rstrip() for line in lines][-given.requests :]  # not sent yet
-            print(f"\n{bench.detector}: stages in process, µs of CPU a call")
+            print(f"\n{bench.detector}, {name}: stages in process, µs of CPU a call")
             for stage, cost_us in stage_costs(data, bodies, key):
                 print(f"  {stage:42}{cost_us:8.2f}")
 
@@ -371,7 +386,7 @@ def main() -> None:
 def measure(
     given: argparse.Namespace,
     data: Path,
-    files: dict[Bench, Path],
+    files: dict[str, dict[Bench, Path]],
     key: list[str],
     folder: Path,
     cores: tuple[int, int],
@@ -382,20 +397,22 @@ def measure(
         f"{'CPU µs a request, over the empty handler':44}{'CPU':>8}{'over':>8}{'loop':>8}{'req/s':>9}", end=""
     )
     print(f"{'p50 ms':>8}{'p99':>8}{'max':>8}")
-    empty = measure_empty(files, key, folder, cores, given)
+    empty = measure_empty(files["returning payers"], key, folder, cores, given)
     show("empty handler, closed loop", empty)
     port = free_port()
     with served(hawksnest(data, port), cores[0], log) as child:
         connected(data, port).close()
         before_mb = rss_mb(child.pid)
         rounds = Rounds(child.pid, port, key, folder, cores[1])
-        for bench in BENCHES:
-            rounds.run(files[bench], 2_000)  # warm
-            closed = rounds.medians(files[bench], given.requests, given.rounds)
-            show(f"{bench.detector}, closed loop", closed, empty)
+        for traffic, bench in itertools.product(files, BENCHES):
+            file = files[traffic][bench]
+            rounds.run(file, RETURNING)  # warm
+            closed = rounds.medians(file, given.requests, given.rounds)
+            print(f"{bench.detector}, {traffic}")
+            show("  closed loop", closed, empty)
             rate = closed["rate"] * OPEN_SHARE
-            opened = rounds.medians(files[bench], given.requests // 2, given.rounds, rate)
-            show(f"{bench.detector}, open loop at {rate:.0f}/s", opened, empty)
+            opened = rounds.medians(file, given.requests // 2, given.rounds, rate)
+            show(f"  open loop at {rate:.0f}/s", opened, empty)
         print(f"\nRSS: {before_mb:.0f} MB after the start, {rss_mb(child.pid):.0f} MB after the runs")
     fresh = folder / "fresh"
     started_ms(fresh, log, cores[0])
