@@ -5,6 +5,7 @@ the environment.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +23,83 @@ class Option:
     help: str
     parse: type = str
     twin: str = ""  # where two commands mean different things by one name
+    low: float | None = None  # bounds of a number, inclusive
+    high: float | None = None
+    pattern: str = ""  # what a text must be, whole; `wanted` says it in words
+    wanted: str = ""
 
     @property
     def variable(self) -> str:
         """The environment twin."""
         return "HAWKSNEST_" + (self.twin or self.name).upper().replace("-", "_")
 
+    def check(self, value: Any) -> None:
+        """Raises UsageError when the value is out of bounds."""
+        if self.pattern and not re.fullmatch(self.pattern, str(value)):
+            raise UsageError(f"{self.name} is {str(value)!r}; it takes {self.wanted}.")
+        if self.low is not None and not value >= self.low:  # NaN is not, either
+            raise UsageError(f"{self.name} is {value}; it takes {self.low:,} or more.")
+        if self.high is not None and not value <= self.high:
+            raise UsageError(f"{self.name} is {value}; it takes at most {self.high:,}.")
+
 
 SERVE = (
     Option("host", "127.0.0.1", "Address to listen on."),
-    Option("port", 8420, "Port to listen on.", int),
+    Option("port", 8420, "Port to listen on.", int, low=0, high=65_535),
     Option("data", "hawksnest-data", "Folder that holds everything Hawksnest keeps."),
-    Option("region", "us-east-1", "Region used where a request names none."),
+    Option(
+        "region",
+        "us-east-1",
+        "Region used where a request names none.",
+        pattern="[a-z0-9-]{3,20}",
+        wanted="3 to 20 characters out of a-z, 0-9 and -",
+    ),
     Option(
         "no-auth", False, "Accept unsigned requests; refused unless the host is a loopback address.", bool
     ),
-    Option("account", "000000000000", "Account used where a request names none (12 digits)."),
-    Option("body-limit", 1_048_576, "Largest request body in bytes; more is refused before it is read.", int),
     Option(
-        "list-body-limit", 36_000_000, "The same for CreateList and UpdateList (100,000 entries fit).", int
+        "account",
+        "000000000000",
+        "Account used where a request names none (12 digits).",
+        pattern="[0-9]{12}",
+        wanted="12 digits",
     ),
-    Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float),
-    Option("s3-endpoint", "", "S3 endpoint for s3:// paths; empty: DATA/buckets serves them."),
+    Option(
+        "body-limit",
+        1_048_576,
+        "Largest request body in bytes; more is refused before it is read.",
+        int,
+        low=1_024,
+        high=4_194_304,  # what it becomes must fit a record of the journal
+    ),
+    Option(
+        "list-body-limit",
+        36_000_000,
+        "The same for CreateList and UpdateList (100,000 entries fit).",
+        int,
+        low=1_024,
+        high=1_000_000_000,
+    ),
+    Option("eager-sync-ms", 0.5, "A journal sync slower than this moves to a thread.", float, low=0),
+    Option(
+        "s3-endpoint",
+        "",
+        "S3 endpoint for s3:// paths; empty: DATA/buckets serves them.",
+        pattern="(https?://.+)?",
+        wanted="an http or https address",
+    ),
     Option(
         "model-endpoints",
         "",
         "Addresses of external models: NAME=URL,… or a TOML or INI file with a section [endpoints].",
     ),
     Option(
-        "model-timeout-s", 5.0, "Longest time for one call of an external model, retries included.", float
+        "model-timeout-s",
+        5.0,
+        "Longest time for one call of an external model, retries included.",
+        float,
+        low=0.001,
+        high=3_600,
     ),
     Option(
         "eventbridge-endpoint",
@@ -61,7 +110,7 @@ SERVE = (
     Option("event-webhook", "", "URL that takes these events as JSON by POST instead."),
     Option("preview-api", "on", "Serve the preview API of April 2020 beside today's: on or off."),
     Option("quotas", "none", "Quotas held: none (only what protects the server) or aws (AWS's numbers)."),
-    Option("training-threads", 2, "Threads a training may use.", int),
+    Option("training-threads", 2, "Threads a training may use.", int, low=1, high=1_024),
     Option("fail-point", "", "For crash tests only: NAME or NAME:N, where the process kills itself."),
 )
 
@@ -158,8 +207,10 @@ class Settings:
 
     @classmethod
     def of(cls, **given: Any) -> "Settings":
-        """Settings from defaults, overridden by `given`; for tests and embedding."""
+        """Settings from defaults, overridden by `given`. Raises UsageError for a value out of bounds."""
         values = {option.name.replace("-", "_"): option.default for option in SERVE} | given
+        for option in SERVE:
+            option.check(values[option.name.replace("-", "_")])
         values["data"] = Path(values["data"])
         return cls(**values)
 

@@ -43,3 +43,29 @@ def test_settings_hold_every_option_of_serve():
 def test_the_page_of_settings_is_the_table():
     page = Path(__file__).parents[2] / "docs" / "settings.md"
     assert page.read_text() == settings_page(), "run `python -m hawksnest.config`"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", -1),
+        ("port", 65_536),
+        ("region", "../x"),
+        ("account", "12"),
+        ("body_limit", -1),
+        ("body_limit", 1 << 30),
+        ("eager_sync_ms", float("nan")),
+        ("model_timeout_s", 0.0),
+        ("training_threads", 0),
+        ("s3_endpoint", "nowhere"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named(name, value):
+    with pytest.raises(UsageError, match=f"{name.replace('_', '-')} is .*; it takes"):
+        Settings.of(**{name: value})
+
+
+def test_the_defaults_are_within_their_bounds():
+    for table in TABLES.values():
+        for option in table:
+            option.check(option.default)
