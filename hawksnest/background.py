@@ -8,16 +8,22 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hawksnest.world import World
 
 _log = logging.getLogger(__name__)
 
 RUNNING_MAX = 4  # at once; more wait their turn
+LOOP_PATIENCE_S = 0.5  # how long work waits for the event loop
 _STOP_S = 1.5  # how long threads may take to end when the server does
 
+T = TypeVar("T")
 Key = tuple[str, ...]
+Schedule = Callable[[Callable[[], None]], object]
 
 
 class Cancelled(Exception):
@@ -87,6 +93,42 @@ class Background:
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Key, _Job] = OrderedDict()
         self._closed = False
+        self._schedule: Schedule | None = None
+        self.calls = 0  # of customers so far; the server counts, jobs give way while it moves
+
+    @property
+    def attached(self) -> bool:
+        """Is there an event loop for `on_loop`?"""
+        return self._schedule is not None
+
+    def attach(self, schedule: "Schedule | None") -> None:
+        """From now on `on_loop` runs its work through `schedule`, callable from any thread."""
+        self._schedule = schedule
+
+    def on_loop(self, work: Callable[[], T]) -> T:
+        """The result of `work`, run on the server's event loop; in this thread when there is none."""
+        schedule = self._schedule
+        if schedule is None:
+            return work()
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as fault:  # noqa: BLE001  it belongs to the thread that waits
+                    future.set_exception(fault)
+
+        try:
+            schedule(run)
+        except RuntimeError:  # the loop has been closed
+            self._schedule = None
+            return work()
+        with suppress(TimeoutError):
+            return future.result(LOOP_PATIENCE_S)
+        if future.cancel():  # the loop has ended, or is busy with something else for long
+            return work()
+        return future.result()
 
     def start(self, key: Key, work: Work, cancelled: bool = False) -> None:
         """Run `work` in a thread, now or when one is free. `key` tells the job from all others.

@@ -33,15 +33,20 @@ T = TypeVar("T")
 Label = tuple[str, str]  # the label, and the caller's label timestamp
 
 
-def in_turn(app: App, call: Call, key: EventKey, act: Callable[[Known | None, StoredEvent | None], T]) -> T:
+def in_turn(
+    app: App,
+    call: Call,
+    key: EventKey,
+    act: Callable[[Known | None, StoredEvent | None], T],
+    look: Look | None = None,
+) -> T:
     """`act` with the turn held, given what is known of the event id and its stored form, if it has one.
 
     A new id, the usual case, costs a look into memory. A repeated one needs the disk, which is read without
-    the turn and checked again with it; on the event loop that raises Defer. Raises ConflictException when
-    other calls change the event again and again.
+    the turn and checked again with it; on the event loop that raises Defer. `look`: it was read already.
+    Raises ConflictException when other calls change the event again and again.
     """
     ledger = app.ledger
-    look: Look | None = None
     for _ in range(RETRIES_MAX):
         try:
             with ledger.turn:

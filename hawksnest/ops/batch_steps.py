@@ -36,6 +36,7 @@ SMALL_BYTES = 64 << 10  # a smaller file is checked here: a child process would 
 CHUNK_BYTES = 1 << 20
 ATTEMPTS_MAX = 2  # a child that died is started once more
 _POLL_S = 0.02
+_CHECK_REST_S = 0.0005  # after every frame that is only looked at
 _SAID = 500  # characters of a dead child's last words
 
 
@@ -63,13 +64,13 @@ def import_rows(app: App, tenant: Tenant, job: BatchImport, folder: Path, stop: 
         batch.write(folder / batch.POINT, point)
 
     def store(row: Row, out: BinaryIO, done: "_Done") -> bool:
-        if done.take(row.row) is not None:
+        if done.record(row.row) is not None:
             return True
         given = (job.event_type, row.event_id, row.entity_type, row.entity_id, row.event_at_ms, row.timestamp)
         event, resolved = Event(*given, row.given), Resolved({}, {}, row.amount, row.identities)
         label = (row.label, row.labelled_at or row.timestamp) if row.label is not None else None
         try:
-            work.pace.step(lambda call: send(app, call, event_type, event, resolved, label), row.row)
+            work.pace.call(row.row, lambda call: send(app, call, event_type, event, resolved, label))
         except (ServiceError, Poison) as fault:
             out.write((line([str(row.row), row.event_id, fault.message]) + "\n").encode())
             return False
@@ -90,7 +91,10 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
 
     def snapshot() -> DetectorSnapshot:
         place = (tenant, job.detector_id, job.detector_version)
-        built = app.snapshots.peek(*place) or app.snapshots.detector(*place)
+        built = app.snapshots.peek(*place)
+        if built is None:
+            work.pace.block()
+            built = app.snapshots.detector(*place)
         if not seen or seen[0][0] is not built:
             # The events of a batch are decided, not stored: the entity states stay as they are.
             unstored = dataclasses.replace(built.event_type, ingestion=False)
@@ -102,7 +106,7 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
         event = Event(*given, row.given)
         try:
             resolved = resolve(version.event_type.schema, row.given)
-            record = work.pace.step(lambda call: decide(app, call, version, event, resolved, {}), row.row)
+            record = work.pace.call(row.row, lambda call: decide(app, call, version, event, resolved, {}))
         except ServiceError as fault:
             return line(["", "", "", f"{fault.code}: {fault.message}"])
         except Poison as fault:
@@ -110,7 +114,7 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
         return results(record)
 
     def predict(row: Row, out: BinaryIO, done: "_Done") -> bool:
-        record = done.take(row.row)
+        record = done.record(row.row)
         if row.fault:
             text = line(["", "", "", row.fault])
         else:
@@ -118,7 +122,7 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
         out.write(f"{row.shown},{text}\n".encode())
         return True
 
-    snapshot()  # a version that cannot be used any more ends the job
+    snapshot()  # a version that cannot be used ends the job
     point = work.point()
     if not point.written:
         header = (summary.header + "\n").encode()
@@ -140,8 +144,9 @@ def results(record: Predicted) -> str:
 class _Done:
     """The records that an earlier server wrote for a run after its last note, in the order of their rows."""
 
-    def __init__(self, app: App, tenant: Tenant, run: int, after: int) -> None:
+    def __init__(self, app: App, tenant: Tenant, pace: Pace, run: int, after: int) -> None:
         self._records: Iterator[EventSent | Predicted] | None = self._of(app, tenant, run, after)
+        self._pace = pace
         self._next = next(self._records, None)
 
     @staticmethod
@@ -154,18 +159,17 @@ class _Done:
             ):
                 yield record
 
-    def take(self, row: int) -> EventSent | Predicted | None:
-        """The record of a row; rows are asked for in order."""
+    def record(self, row: int) -> EventSent | Predicted | None:
+        """The record of a row, None when it is still to be done; rows are asked for in order."""
         if self._records is None:
             return None
-        found = self._next
-        if found is None:  # the journal's end as it was found: what follows is new
+        self._pace.block()  # the journal is read
+        while self._next is not None and self._next.row < row:
+            self._next = next(self._records, None)
+        if self._next is None:  # the journal's end as it was found: what follows is new
             self._records = None
             return None
-        if found.row != row:
-            return None
-        self._next = next(self._records, None)
-        return found
+        return self._next if self._next.row == row else None
 
 
 class _Work:
@@ -266,7 +270,7 @@ class _Work:
             for row in rows:
                 known = app.ledger.known(EventKey(account, region, self._job.event_type, row.event_id))
                 found += known is not None and known.stored and known.event_at_ms != row.event_at_ms
-                self.pace.over()
+            self._stop.pause(_CHECK_REST_S)
         return found
 
     def point(self) -> Point:
@@ -280,23 +284,29 @@ class _Work:
     def each_row(self, point: Point, handle: "Callable[[Row, BinaryIO, _Done], bool]") -> int:
         """Hand out every row behind the point; returns how many were refused (`handle` said False)."""
         world, failed = self._app.world, point.failed
-        done = _Done(self._app, self._tenant, self._job.run, point.seq)
+        done = _Done(self._app, self._tenant, self.pace, self._job.run, point.seq)
         due_s = world.monotonic_s() + POINT_EVERY_S
         output = self._folder / batch.OUTPUT
         output.touch()
+        offset = point.offset
         with output.open("r+b") as out:
             out.truncate(point.written)
             out.seek(point.written)
-            for offset, _, rows in batch.frames(self._folder / batch.ROWS, point.offset):
-                for row in rows:
-                    if row.row <= point.row:
-                        continue
-                    failed += not handle(row, out, done)
-                    if self.pace.over():
-                        self.report(row.row, self._refused + failed)
-                        if world.monotonic_s() >= due_s:
-                            due_s = world.monotonic_s() + POINT_EVERY_S
-                            self._note(out, offset, row.row, failed)
+
+            def one(row: Row) -> None:
+                nonlocal failed
+                failed += not handle(row, out, done)
+
+            def tell(row: Row) -> None:
+                nonlocal due_s
+                self.report(row.row, self._refused + failed)
+                if world.monotonic_s() >= due_s:
+                    due_s = world.monotonic_s() + POINT_EVERY_S
+                    self._note(out, offset, row.row, failed)
+
+            for frame, _, rows in batch.frames(self._folder / batch.ROWS, point.offset):
+                offset = frame
+                self.pace.through((row for row in rows if row.row > point.row), one, tell)
             self.pace.sync()
         return failed
 

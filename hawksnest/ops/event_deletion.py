@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from hawksnest.app import App, Call, Operation, Request, Response
 from hawksnest.background import Stop
@@ -13,12 +14,20 @@ from hawksnest.ops.describe import require
 from hawksnest.ops.job_runs import Progress
 from hawksnest.ops.pace import Pace
 from hawksnest.predict import in_turn
-from hawksnest.store.ports import Known
+from hawksnest.store.ports import Known, Look
 from hawksnest.store.records import EventDeleted, EventKey, StoredEvent
 from hawksnest.store.states import footprint
 
 PAGE = 500  # event ids read at once
+LOOKS = 50  # events read at once
 _SETTLE_S = 0.02  # between two looks for events of calls that were under way when the deletion began
+
+
+class _Found(NamedTuple):
+    """A stored event, and what was read of it."""
+
+    key: EventKey
+    look: Look
 
 
 def delete_events_by_event_type(app: App, call: Call, request: Request) -> Response:
@@ -59,32 +68,41 @@ def delete_events(app: App, tenant: Tenant, deletion: EventDeletion, folder: Pat
     what is gone is not found again."""
     job_runs.advance(app, tenant, deletion)
     pace, gone = Pace(app, tenant, stop), 0
+
+    def tell(_: _Found) -> None:
+        stop.report = Progress(gone, 0, None, app.world.now_ms())
+
+    def delete(found: _Found) -> None:
+        nonlocal gone
+        pace.call(0, partial(_delete, app, found))
+        gone += 1
+
     while True:
-        after, found = "", 0
+        after, before = "", gone
         while ids := app.ledger.stored_event_ids(tenant, deletion.event_type, after, PAGE):
-            for event_id in ids:
-                key = EventKey(tenant.account, tenant.region, deletion.event_type, event_id)
-                pace.step(partial(_delete, app, key))
-                found += 1
-                if pace.over():
-                    stop.report = Progress(gone + found, 0, None, app.world.now_ms())
+            keys = [EventKey(*tenant, deletion.event_type, event_id) for event_id in ids]
+            for start in range(0, len(keys), LOOKS):
+                # Read from disk here, so that the slices only need to check it.
+                looks = [_Found(key, app.ledger.look(key)) for key in keys[start : start + LOOKS]]
+                pace.through(looks, delete, tell)
             after = ids[-1]
         pace.sync()
-        gone += found
         stop.report = Progress(gone, 0, gone, app.world.now_ms())
-        if not found:
+        if gone == before:
             return
         stop.pause(_SETTLE_S)
 
 
-def _delete(app: App, key: EventKey, call: Call) -> None:
+def _delete(app: App, found: _Found, call: Call) -> None:
+    key = found.key
+
     def delete(known: Known | None, previous: StoredEvent | None) -> None:
         if known is not None and known.stored:
             call.seq = max(call.seq, app.ledger.append(EventDeleted(key, False, app.world.now_ms())))
             if previous is not None:
                 app.states.revert(footprint(previous))
 
-    in_turn(app, call, key, delete)
+    in_turn(app, call, key, delete, found.look)
 
 
 EVENT_DELETION_OPERATIONS = [

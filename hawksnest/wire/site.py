@@ -1,5 +1,6 @@
 """Everything the server answers over HTTP: the door at `POST /`, health, metrics, the console."""
 
+import asyncio
 from urllib.parse import urlsplit
 
 import orjson
@@ -29,6 +30,10 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # uvicorn runs without lifespan and WebSockets
+        background = self._app.background
+        background.calls += 1
+        if not background.attached:
+            background.attach(asyncio.get_running_loop().call_soon_threadsafe)
         if self._no_auth and not _names_loopback(scope):
             answer = _plain(403, "Without authentication the Host header must name a loopback address.")
             await refuse_unread(answer, self._app.world.uuid(), receive, send)

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from generated import OPERATIONS, broken, items_of
 
 from hawksnest.app import App
+from hawksnest.background import Background
 from hawksnest.config import Settings
 from hawksnest.metrics import Metrics
 from hawksnest.ops.registry import OPERATIONS as REGISTRY
@@ -31,7 +32,7 @@ def boto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     world, metrics, absent = RealWorld(), Metrics(), cast(Any, None)
     settings = Settings.of(data=folder, body_limit=4_000_000)
     catalog = SqliteCatalog(Database(folder / "hawksnest.sqlite"))
-    app = App(settings, world, catalog, absent, absent, absent, absent, absent, absent, absent)
+    app = App(settings, world, catalog, absent, absent, absent, absent, absent, absent, Background(world))
     door = Door(app, REGISTRY, KeyRing(catalog, "frauddetector"), metrics)
     key = create_key(catalog, world, "000000000000")
     with BackgroundServer(Site(app, door, metrics)) as server:

@@ -9,6 +9,7 @@ import boto3
 from botocore.config import Config
 
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
+from hawksnest.background import Background
 from hawksnest.catalog import AccessKey
 from hawksnest.config import Settings
 from hawksnest.errors import StorageFull, not_found
@@ -101,7 +102,16 @@ class SmallServer:
         absent = cast(Any, None)
         ledger = cast(Ledger, self.ledger)
         self.app = App(
-            self.settings, self.world, self.catalog, ledger, absent, absent, absent, absent, absent, absent
+            self.settings,
+            self.world,
+            self.catalog,
+            ledger,
+            absent,
+            absent,
+            absent,
+            absent,
+            absent,
+            Background(self.world),
         )
         self.key: AccessKey = create_key(self.catalog, self.world, "000000000000")
         self.door = Door(
