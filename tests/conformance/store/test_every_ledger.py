@@ -282,6 +282,18 @@ def test_a_label_is_in_use_while_a_stored_event_carries_it(ledger: Ledger) -> No
     assert not ledger.label_in_use(HERE, "fraud")
 
 
+def test_ids_of_stored_events_come_in_pages(ledger: Ledger) -> None:
+    append(ledger, *(EventSent(event(key(name))) for name in "dacb"))
+    append(ledger, predicted(key("e"), 10), EventSent(event(key("f", "other"))))
+    append(ledger, EventSent(event(key("g", tenant=OTHER))), EventDeleted(key("c"), False, 1))
+    append(ledger, predicted(key("h"), 11, stored=False))
+    whole = ["a", "b", "d", "e"]
+    assert list(ledger.stored_event_ids(HERE, "pay", "", 10)) == whole
+    assert list(ledger.stored_event_ids(HERE, "pay", "", 2)) == ["a", "b"]
+    assert list(ledger.stored_event_ids(HERE, "pay", "b", 2)) == whole[2:4]
+    assert list(ledger.stored_event_ids(HERE, "nothing", "", 10)) == []
+
+
 def test_reads_see_what_was_appended_before_them_from_any_thread(ledger: Ledger) -> None:
     faults: list[object] = []
 
