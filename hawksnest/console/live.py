@@ -1,6 +1,7 @@
 """The live feed: a thread that follows the journal and, when a stream runs, its topics.
 
-It reads what any reader may read; it writes nothing and commits no offsets.
+It reads what any reader may read; it writes nothing and commits no offsets. While nobody looks it rests:
+decoding every decision for no reader would cost more than half of what deciding costs.
 """
 
 import logging
@@ -21,6 +22,7 @@ from hawksnest.stream.ports import Consumer, Log
 INTERVAL_S = 0.25
 RECORDS_KEPT = 200_000
 BATCH = 2_000
+WATCHED_S = 30.0  # how long after the last look it goes on following
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class LiveFeed:
         self._consumers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._looked = threading.Event()
+        self._looked_s = 0.0
         self._cursor = max(0, app.ledger.durable_seq - RECORDS_KEPT)
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
 
@@ -56,22 +60,29 @@ class LiveFeed:
     def ask_to_stop(self) -> None:
         """End the feed's endless answers; returns at once."""
         self._stop.set()
+        self._looked.set()
 
     def stop(self) -> None:
         """Stop following; returns when the thread has ended."""
-        self._stop.set()
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout=2)
         for consumer in self._consumers.values():
             consumer.close()
 
     def shown(self) -> dict[str, Any]:
-        """The page's figures now."""
+        """The page's figures now; the first look after a rest sees them catch up."""
+        self._looked_s = self._app.world.monotonic_s()
+        self._looked.set()
         with self._lock:
             return self._rollup.shown(self._app.world.now_ms())
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            if self._app.world.monotonic_s() - self._looked_s > WATCHED_S:
+                self._looked.clear()
+                self._looked.wait()
+                self._cursor = max(self._cursor, self._app.ledger.durable_seq - RECORDS_KEPT)
             try:
                 busy = self._follow_journal() | self._follow_topics()
             except (HawksnestError, OSError):
