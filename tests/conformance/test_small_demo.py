@@ -36,7 +36,7 @@ class Quiet:
 
 
 def options(folder: Path, **given: object) -> DemoOptions:
-    plan = {"rate": 60.0, "seconds": 6.0, "seed": 7, "smtp": "", "history": 12_000}
+    plan = {"rate": 60.0, "seconds": 6.0, "seed": 7, "smtp": "", "history": 18_000}
     return DemoOptions(port=free_port(), data=folder / "data", **{**plan, **given})  # type: ignore[arg-type]
 
 
