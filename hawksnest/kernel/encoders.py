@@ -105,10 +105,11 @@ class Encoder:
     @staticmethod
     def words(text: str) -> tuple[str, ...]:
         """The parts of a value that get codes; "" for one that is missing."""
-        raise NotImplementedError
+        raise NotImplementedError  # an encoder without `coded` parts has none and is never asked
 
     def encode(self, value: Value, event_at_ms: int) -> tuple[float, ...]:
-        raise NotImplementedError
+        """The numbers of a present value."""
+        raise NotImplementedError  # every encoder has its own
 
     def codes(self, words: tuple[str, ...]) -> tuple[float, ...]:
         if len(words) == 1:

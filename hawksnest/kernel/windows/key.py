@@ -142,7 +142,7 @@ class KeyState:
 
     def _add(self, amount: Amount) -> None:
         """Append the running totals after another event."""
-        raise NotImplementedError
+        raise NotImplementedError  # entity and identity keys keep different totals (`kinds.py`)
 
     def _shift(self, place: int, change: Amount) -> None:
         """Running totals from `place` on change."""
