@@ -6,6 +6,7 @@ limit they move to a thread of their own, and come back when the disk is quick a
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from hawksnest.metrics import Metrics
@@ -13,6 +14,8 @@ from hawksnest.store.ports import Ledger
 from hawksnest.world import World
 
 _WEIGHT = 1 / 16  # of the newest sync in the running mean
+
+Waiter = Callable[[Exception | None], None]  # given None once durable, else why it will never be
 
 
 class Committer:
@@ -24,7 +27,7 @@ class Committer:
         self._monotonic_s = world.monotonic_s
         self._limit_s = eager_sync_ms / 1000
         self._mean_s = 0.0
-        self._waiting: list[asyncio.Future[None]] = []  # one each: a cancelled call takes only its own along
+        self._waiting: list[Waiter] = []
         self._syncing = False
         self._task: asyncio.Task[None] | None = None  # kept, or it could be collected half-way
         self._thread: ThreadPoolExecutor | None = None
@@ -37,13 +40,27 @@ class Committer:
         """Return once `seq` is durable. Raises what the journal's flush raises, to everybody it concerned."""
         if seq <= self.durable:
             return
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._waiting.append(future)
-        if len(self._waiting) == 1 and not self._syncing:
-            loop.call_soon(self._turn)
+        future = (
+            asyncio.get_running_loop().create_future()
+        )  # of its own: a cancelled call takes no other along
+
+        def settle(fault: Exception | None) -> None:
+            if future.done():
+                return
+            if fault is None:
+                future.set_result(None)
+            else:
+                future.set_exception(fault)
+
+        self.when_durable(settle)
         await future
         assert seq <= self.durable, f"sequence {seq} was not carried by the flush that reached {self.durable}"
+
+    def when_durable(self, waiter: Waiter) -> None:
+        """Call `waiter` once everything appended so far is durable, or can't be made so."""
+        self._waiting.append(waiter)
+        if len(self._waiting) == 1 and not self._syncing:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def close(self) -> None:
         """End the thread, if there is one. Nobody may be waiting."""
@@ -62,22 +79,22 @@ class Committer:
         try:
             reached = self._ledger.flush()
         except Exception as fault:  # noqa: BLE001  it belongs to those who wait
-            _fail(waiting, fault)
+            _tell(waiting, fault)
             return
         self._synced(reached, self._monotonic_s() - before_s)
-        _wake(waiting)
+        _tell(waiting, None)
 
-    async def _sync_in_thread(self, waiting: "list[asyncio.Future[None]]") -> None:
+    async def _sync_in_thread(self, waiting: list[Waiter]) -> None:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "journal-sync")
         before_s = self._monotonic_s()
         try:
             reached = await asyncio.get_running_loop().run_in_executor(self._thread, self._ledger.flush)
         except Exception as fault:  # noqa: BLE001  it belongs to those who wait
-            _fail(waiting, fault)
+            _tell(waiting, fault)
         else:
             self._synced(reached, self._monotonic_s() - before_s)
-            _wake(waiting)
+            _tell(waiting, None)
         self._syncing = False
         if self._waiting:
             self._turn()
@@ -92,13 +109,6 @@ class Committer:
             self._in_thread = self._mean_s > self._limit_s
 
 
-def _wake(waiting: "list[asyncio.Future[None]]") -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_result(None)
-
-
-def _fail(waiting: "list[asyncio.Future[None]]", fault: Exception) -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_exception(fault)
+def _tell(waiting: list[Waiter], fault: Exception | None) -> None:
+    for waiter in waiting:
+        waiter(fault)

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """What the door knows of an operation."""
 
     operation: Operation
@@ -68,41 +68,40 @@ class Door:
         metrics: Metrics,
         check_responses: bool = False,
     ) -> None:
-        self._app = app
+        self.app = app
+        self.world = app.world
         self._keys = keys
-        self._metrics = metrics
+        self.metrics = metrics
         self._check_responses = check_responses
-        self._committer = Committer(app.ledger, app.world, metrics, app.settings.eager_sync_ms)
+        self.committer = Committer(app.ledger, app.world, metrics, app.settings.eager_sync_ms)
         self._threads = ThreadPoolExecutor(THREADS, "operation")
         self._lanes = Lanes()
         self._body_max_bytes = app.settings.body_limit
         self._large = 0  # calls with large bodies under way
         prefix = fraud_detector().target_prefix.encode() + b"."
-        self._targets = {
+        self.targets = {
             prefix + name.encode(): self._target(operation) for name, operation in operations.items()
         }
 
-    def _target(self, operation: Operation) -> _Target:
+    def _target(self, operation: Operation) -> Target:
         decides = operation.name in ("GetEventPrediction", "GetPrediction")
         limit = self._body_max_bytes
         if decides:
             limit = min(limit, PREDICTION_BODY_MAX_BYTES)
         elif operation.name in ("CreateList", "UpdateList"):
-            limit = max(limit, self._app.settings.list_body_limit)
+            limit = max(limit, self.app.settings.list_body_limit)
         parse = parser_of_both(operation.name) if operation.both else parser(operation.name)
-        return _Target(operation, parse, serialiser(operation.name), limit, decides)
+        return Target(operation, parse, serialiser(operation.name), limit, decides)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        world, metrics = self._app.world, self._metrics
-        started_s = world.monotonic_s()
-        call = Call(NOBODY, request_id=world.uuid(), may_wait=False)
+        started_s, metrics = self.world.monotonic_s(), self.metrics
+        call = self.new_call()
         headers = header_map(scope["headers"])
-        target = self._targets.get(headers.get(b"x-amz-target", b""))
+        target = self.targets.get(headers.get(b"x-amz-target", b""))
         code, unread, large = "OK", True, False
         metrics.in_flight += 1
         try:
-            if metrics.in_flight > IN_FLIGHT_MAX:
-                raise Transient(f"More than {IN_FLIGHT_MAX} calls at once.")
+            self.admit()
             if target is not None and target.body_max_bytes > self._body_max_bytes:
                 large = self._admit_large(headers)
             body = await read_body(
@@ -111,44 +110,67 @@ class Door:
             unread = False
             if body is None:
                 return  # the client went away
-            call.tenant = self._caller(headers, body)
+            self.authenticate(call, headers, body)
             if target is None:
                 raise ServiceError("UnknownOperationException", "There is no such operation.", 404)
-            call.idempotent = headers.get(b"x-hawksnest-idempotent") == b"true"
             if len(body) <= PARSED_HERE_MAX_BYTES:
                 request = target.parse(body)
             else:
                 request = await asyncio.get_running_loop().run_in_executor(self._threads, target.parse, body)
-            response = await self._response(target, call, request)
-            if call.seq > self._committer.durable:
-                await self._committer.commit(call.seq)
-            if faults.armed and call.seq:
-                faults.point("between_sync_and_answer")
-            answer = self._answer(target, call, response)
-        except ServiceError as fault:
-            code, answer = fault.code, fault_answer(fault)
-        except Transient as fault:
-            code = "ServiceUnavailable"
-            answer = fault_answer(ServiceError(code, f"{fault} Try again.".lstrip(), 503))
+            answer = await self.answer(target, call, request)
         except Exception as fault:  # noqa: BLE001  the door is where our own faults end
-            code = "InternalServerException"
-            log.error("Request %s failed.\n%s", call.request_id, where_it_failed(fault))
-            answer = fault_answer(ServiceError(code, f"Internal error; request {call.request_id}.", 500))
+            code, answer = self.refusal(call, fault)
         finally:
             metrics.in_flight -= 1
             self._large -= large
         if target is not None:
-            metrics.answered(target.operation.name, code, world.monotonic_s() - started_s)
+            metrics.answered(target.operation.name, code, self.world.monotonic_s() - started_s)
         if unread:
             await refuse_unread(answer, call.request_id, receive, send)
         else:
             await send_answer(answer, call.request_id, send)
 
+    def new_call(self) -> Call:
+        """What a request carries before anybody knows whose it is."""
+        return Call(NOBODY, request_id=self.world.uuid(), may_wait=False)
+
+    def admit(self) -> None:
+        """Raises Transient when more calls than the server takes are being answered, this one included."""
+        if self.metrics.in_flight > IN_FLIGHT_MAX:
+            raise Transient(f"More than {IN_FLIGHT_MAX} calls at once.")
+
+    def authenticate(self, call: Call, headers: Mapping[bytes, bytes], body: bytes) -> None:
+        """Fill in whose call it is. Raises ServiceError with one of the documented codes."""
+        settings = self.app.settings
+        if settings.no_auth:
+            call.tenant = Tenant(settings.account, claimed_region(headers) or settings.region)
+        else:
+            call.tenant = self._checked(lambda verifier: verifier.verify(headers, body, self.world.now_ms()))
+        call.idempotent = headers.get(b"x-hawksnest-idempotent") == b"true"
+
+    async def answer(self, target: Target, call: Call, request: Request) -> Answer:
+        """Run the operation, wait until what it appended is durable, and write its answer."""
+        response = await self._response(target, call, request)
+        if call.seq > self.committer.durable:
+            await self.committer.commit(call.seq)
+        return self.answer_of(target, call, response)
+
+    def refusal(self, call: Call, fault: Exception) -> tuple[str, Answer]:
+        """(code for the metrics, answer) of a call that ended in an exception."""
+        if isinstance(fault, ServiceError):
+            return fault.code, fault_answer(fault)
+        if isinstance(fault, Transient):
+            code = "ServiceUnavailable"
+            return code, fault_answer(ServiceError(code, f"{fault} Try again.".lstrip(), 503))
+        code = "InternalServerException"
+        log.error("Request %s failed.\n%s", call.request_id, where_it_failed(fault))
+        return code, fault_answer(ServiceError(code, f"Internal error; request {call.request_id}.", 500))
+
     def close(self) -> None:
         """End the threads; running operations finish first."""
         self._threads.shutdown()
         self._lanes.close()
-        self._committer.close()
+        self.committer.close()
 
     def _admit_large(self, headers: Mapping[bytes, bytes]) -> bool:
         """May this call's body pass the ordinary limit? False: it says itself that it will not.
@@ -159,48 +181,44 @@ class Door:
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and len(announced) < 16 and int(announced) <= self._body_max_bytes:
             return False
-        if not self._app.settings.no_auth:
+        if not self.app.settings.no_auth:
             self._checked(lambda verifier: verifier.expect(headers))
         if self._large >= LARGE_MAX:
             raise Transient(f"{LARGE_MAX} calls with large bodies are under way already.")
         self._large += 1
         return True
 
-    def _caller(self, headers: Mapping[bytes, bytes], body: bytes) -> Tenant:
-        """Whose request it is. Raises ServiceError with one of the documented codes of authentication."""
-        settings = self._app.settings
-        if settings.no_auth:
-            return Tenant(settings.account, claimed_region(headers) or settings.region)
-        return self._checked(lambda verifier: verifier.verify(headers, body, self._app.world.now_ms()))
-
     def _checked(self, check: Callable[[Verifier], T]) -> T:
         """What the check gives; refusals are counted."""
         try:
             return check(self._keys.verifier)
         except ServiceError as fault:
-            self._metrics.count("hawksnest_keys_refused", fault.code)
+            self.metrics.count("hawksnest_keys_refused", fault.code)
             raise
 
-    async def _response(self, target: _Target, call: Call, request: Request) -> Response:
+    async def _response(self, target: Target, call: Call, request: Request) -> Response:
         """Run the operation: here if it is short and need not wait, else in a thread, else in a lane."""
         operation, lane = target.operation, ""
         if operation.inline:
             call.may_block = False
             try:
-                return operation.function(self._app, call, request)
+                return operation.function(self.app, call, request)
             except Defer as later:
                 lane = later.lane
                 call.may_block = True
         if not lane:
             loop = asyncio.get_running_loop()
             try:
-                return await loop.run_in_executor(self._threads, operation.function, self._app, call, request)
+                return await loop.run_in_executor(self._threads, operation.function, self.app, call, request)
             except Defer as later:
                 lane = later.lane
         call.may_wait = True
-        return await self._lanes.run(lane, operation.function, self._app, call, request)
+        return await self._lanes.run(lane, operation.function, self.app, call, request)
 
-    def _answer(self, target: _Target, call: Call, response: Response) -> Answer:
+    def answer_of(self, target: Target, call: Call, response: Response) -> Answer:
+        """The answer to a call whose effects are durable."""
+        if faults.armed and call.seq:
+            faults.point("between_sync_and_answer")
         if self._check_responses:
             strange = misfits(target.operation.name, response)
             assert not strange, (
@@ -208,7 +226,7 @@ class Door:
             )
         if target.decides:
             for outcome in outcomes(response):
-                self._metrics.count("hawksnest_decisions", outcome)
+                self.metrics.count("hawksnest_decisions", outcome)
         headers = [CONTENT_TYPE]
         if call.headers:
             headers += [(name.encode(), value.encode()) for name, value in call.headers.items()]

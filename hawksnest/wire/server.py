@@ -20,9 +20,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hawksnest.errors import ServiceError, UsageError
 from hawksnest.wire.answers import Asgi, fault_answer
+from hawksnest.wire.exchange import Direct, Exchange
 from hawksnest.world import RealWorld
 
 HEAD_MAX_BYTES = 65_536  # request line and headers
+DIRECT_BODY_MAX_BYTES = 65_536  # longer bodies take the long way
 REQUEST_TIMEOUT_S = 20.0  # from the first byte of a request to its last
 KEEP_ALIVE_S = 75
 CONNECTIONS_MAX = 4_096
@@ -42,6 +44,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     request_timeout_s = REQUEST_TIMEOUT_S
     connections_max = CONNECTIONS_MAX
+    direct: Direct | None = None  # who may answer without ASGI
     world = RealWorld()
 
     def connection_made(self, transport: Any) -> None:
@@ -77,7 +80,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        super().on_message_begin()
+        self.url = b""  # the rest of what uvicorn does here waits until it is known to be needed
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # nobody asked for trailers, and there is no end to them
@@ -85,7 +90,49 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        exchange = self._exchange()
+        if exchange is not None:
+            self.cycle = cast("Any", exchange)
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
+
+    def _exchange(self) -> Exchange | None:
+        """The request, if `direct` takes it: an ordinary one whose body will be short, with nobody ahead."""
+        direct, cycle, parser = self.direct, self.cycle, self.parser
+        if direct is None or self.url != b"/" or self.expect_100_continue or self.flow.write_paused:
+            return None
+        if cycle is not None and not cycle.response_complete:
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if len(headers) != len(self.headers) or len(length) > 5 or not length.isdigit():
+            return None
+        if int(length) > DIRECT_BODY_MAX_BYTES or not direct.takes(headers):
+            return None
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
+            return None
+        return Exchange(self, headers, parser.should_keep_alive())
+
+    def on_body(self, body: bytes) -> None:
+        exchange = cast("Any", self.cycle)
+        if type(exchange) is Exchange:
+            exchange.body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        exchange = cast("Any", self.cycle)
+        if type(exchange) is not Exchange:
+            super().on_message_complete()
+            return
+        exchange.more_body = False
+        assert self.direct is not None
+        if not self.transport.is_closing():
+            self.direct.answer(exchange)
 
     def on_response_complete(self) -> None:
         self._waits_since = next(_moments)
@@ -216,9 +263,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _server(asgi: Asgi, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> _Server:
+    direct: Direct | None = getattr(asgi, "direct", None)
     config = uvicorn.Config(
         asgi,
-        http=BoundedProtocol,
+        http=type("BoundedProtocol", (BoundedProtocol,), {"direct": direct}),
         loop="uvloop",
         ws="none",
         lifespan="off",
@@ -243,6 +291,8 @@ def serve(
     listener: socket.socket | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish calls in progress (3 s at most).
+
+    An application with an attribute `direct` (`exchange.Direct`) is asked there first.
 
     Give a `listener` of `bind` when a busy port must be noticed before anything else is started; else it is
     made here. Raises UsageError when the address can't be had.

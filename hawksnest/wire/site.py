@@ -9,6 +9,7 @@ from hawksnest import __version__
 from hawksnest.app import App
 from hawksnest.metrics import Metrics
 from hawksnest.wire.answers import Answer, Asgi, Receive, Scope, Send, refuse_unread, send_answer
+from hawksnest.wire.direct import DirectDoor
 from hawksnest.wire.door import Door, is_loopback, refuse_open_door
 
 _JSON = (b"content-type", b"application/json")
@@ -26,6 +27,7 @@ class Site:
         self._metrics = metrics
         self._console = console
         self._no_auth = app.settings.no_auth
+        self.direct = None if self._no_auth else DirectDoor(door)  # unsigned requests are looked at here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

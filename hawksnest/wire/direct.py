@@ -1,0 +1,124 @@
+"""The door's short way: calls that run on the event loop, without a task each.
+
+What `Door.__call__` does for one call after the other is done here stage by stage for all calls of a turn of
+the loop: as each request arrives it is authenticated and parsed; then all are run; one flush of the journal
+later all are answered. That is what makes a decision cheap: the same code runs many times in a row.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hawksnest.app import Call, Defer, Request, Response
+from hawksnest.wire.answers import Answer
+from hawksnest.wire.door import Door, Target
+from hawksnest.wire.exchange import Exchange
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A call under way."""
+
+    exchange: Exchange
+    target: Target
+    call: Call
+    request: Request
+    started_s: float
+    response: Response | None = None
+
+
+class DirectDoor:
+    """`exchange.Direct` for the operations that are short enough for the event loop."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._turn: list[_Pending] = []  # to be run in this turn of the loop
+        self._tasks: set[asyncio.Task[None]] = set()  # kept, or they could be collected half-way
+
+    def takes(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Only operations that run on the loop; whatever is strange about a request goes the long way."""
+        target = self._door.targets.get(headers.get(b"x-amz-target", b""))
+        return target is not None and target.operation.inline
+
+    def answer(self, exchange: Exchange) -> None:
+        """First stage, as a request arrives: whose call it is and what it asks."""
+        door = self._door
+        background = door.app.background
+        background.calls += 1
+        if not background.attached:
+            background.attach(asyncio.get_running_loop().call_soon_threadsafe)
+        target = door.targets[exchange.headers[b"x-amz-target"]]
+        pending = _Pending(exchange, target, door.new_call(), {}, door.world.monotonic_s())
+        door.metrics.in_flight += 1
+        try:
+            door.admit()
+            door.authenticate(pending.call, exchange.headers, exchange.body)
+            pending.request = target.parse(exchange.body)
+        except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+            self._refuse(pending, fault)
+            return
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._turn.append(pending)
+
+    def _run(self) -> None:
+        """Second stage, once in a turn of the loop: the operations, in the order of their arrival."""
+        turn, self._turn = self._turn, []
+        app, committer = self._door.app, self._door.committer
+        done = []
+        for pending in turn:
+            call = pending.call
+            call.may_block = False
+            try:
+                pending.response = pending.target.operation.function(app, call, pending.request)
+            except Defer:
+                call.may_block = True
+                task = asyncio.get_running_loop().create_task(self._later(pending))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+                self._refuse(pending, fault)
+            else:
+                done.append(pending)
+        if any(pending.call.seq > committer.durable for pending in done):
+            committer.when_durable(lambda fault: self._reply(done, fault))
+        else:
+            self._reply(done, None)
+
+    def _reply(self, done: list[_Pending], fault: Exception | None) -> None:
+        """Third stage, once what they appended is durable: the answers."""
+        door = self._door
+        for pending in done:
+            if fault is not None and pending.call.seq > door.committer.durable:
+                self._refuse(pending, fault)
+                continue
+            try:
+                assert pending.response is not None
+                answer = door.answer_of(pending.target, pending.call, pending.response)
+            except Exception as strange:  # noqa: BLE001  the door is where our own faults end
+                self._refuse(pending, strange)
+            else:
+                self._finish(pending, "OK", answer)
+
+    async def _later(self, pending: _Pending) -> None:
+        """A call that would block: the door runs it elsewhere."""
+        try:
+            answer = await self._door.answer(pending.target, pending.call, pending.request)
+        except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+            self._refuse(pending, fault)
+        except BaseException:
+            self._door.metrics.in_flight -= 1
+            raise
+        else:
+            self._finish(pending, "OK", answer)
+
+    def _refuse(self, pending: _Pending, fault: Exception) -> None:
+        code, answer = self._door.refusal(pending.call, fault)
+        self._finish(pending, code, answer)
+
+    def _finish(self, pending: _Pending, code: str, answer: Answer) -> None:
+        door = self._door
+        door.metrics.in_flight -= 1
+        seconds = door.world.monotonic_s() - pending.started_s
+        door.metrics.answered(pending.target.operation.name, code, seconds)
+        pending.exchange.reply(answer, pending.call.request_id)
