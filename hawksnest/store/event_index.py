@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
-from hawksnest.store.journal import Head, PredictedHead, SentHead
+from hawksnest.store.journal import Head, PredictedHead
 from hawksnest.store.ports import Known
-from hawksnest.store.records import EventDeleted, EventKey, EventSent, Labelled, Predicted, Record
+from hawksnest.store.records import EventDeleted, EventKey, Labelled, Predicted, Record
 
 SLICE_KEYS_MIN = 1 << 20
 BITS_PER_KEY = 14
@@ -38,9 +38,9 @@ class Entry(NamedTuple):
 
 def key_of(record: Record | Head) -> EventKey:
     """The event id that a record is about."""
-    if isinstance(record, Predicted | PredictedHead | EventSent | SentHead):
-        return record.event.key
-    return record.key
+    if isinstance(record, (Labelled, EventDeleted)):
+        return record.key
+    return record.event.key
 
 
 def advance(old: Entry | None, seq: int, record: Record | Head, size_bytes: int = 0) -> Entry | None:
@@ -54,7 +54,7 @@ def advance(old: Entry | None, seq: int, record: Record | Head, size_bytes: int 
             return None
         return Entry(old.event_at_ms, 0, old.decision_seq, old.predicted_at_ms, seq)
     event = record.event
-    if isinstance(record, Predicted | PredictedHead):
+    if isinstance(record, (Predicted, PredictedHead)):
         decision_seq, predicted_at_ms = seq, record.predicted_at_ms
         if not record.stored:
             if old is not None and old.stored_seq:
@@ -124,8 +124,11 @@ class Filter:
 
     def add(self, print_: int) -> None:
         """Never forgotten again."""
-        if self.perhaps(print_):
-            return
+        if not self.perhaps(print_):
+            self.add_new(print_)
+
+    def add_new(self, print_: int) -> None:
+        """The same for one that `perhaps` has just denied."""
         last = self.slices[-1]
         if last.count >= last.capacity:
             last = Slice(max(SLICE_KEYS_MIN, len(self) // 2))

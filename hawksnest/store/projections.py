@@ -20,7 +20,7 @@ from hawksnest.store.records import EventDeleted, EventKey
 from hawksnest.store.sqlite import Database, Row
 
 VERSION = 2
-BATCH_RECORDS = 256
+BATCH_RECORDS = 512
 CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter
 _AT_MAX = 2**62
@@ -115,6 +115,7 @@ class Projections:
         self._writer = database.writer(durable=False)
         self._lock = threading.Lock()  # one batch at a time
         self._names: dict[Name, int] = {}
+        self._numbers: dict[tuple[str, str, str], tuple[int, int]] = {}  # scope and tenant of an event type
         self.index = EventIndex(self._look_up)
         self.seq = 0
         self._filter_seq = 0
@@ -296,7 +297,7 @@ class Projections:
         else:
             old = batch.entries[key]
         scope, tenant, _ = place
-        size = len(memoryview(head.event.given)) if isinstance(head, SentHead | PredictedHead) else 0
+        size = len(memoryview(head.event.given)) if isinstance(head, (SentHead, PredictedHead)) else 0
         new = batch.entries[key] = advance(old, seq, head, size)
         _count(batch, scope, tenant, old, -1)
         _count(batch, scope, tenant, new, 1)
@@ -337,8 +338,12 @@ class Projections:
         self._writer.many(_ADD_LABELS, [(*place, change) for place, change in batch.labels.items() if change])
 
     def _place(self, key: EventKey) -> _Place:
-        scope = self._name(key.account, key.region, "scope", key.event_type)
-        return _Place(scope, self._name(key.account, key.region, "tenant"), fingerprint(key))
+        known = (key.account, key.region, key.event_type)
+        numbers = self._numbers.get(known)
+        if numbers is None:
+            scope = self._name(key.account, key.region, "scope", key.event_type)
+            numbers = self._numbers[known] = scope, self._name(key.account, key.region, "tenant")
+        return _Place(*numbers, fingerprint(key))
 
     def _name(self, account: str, region: str, kind: str, name: str = "", detail: str = "") -> int:
         """The number that stands for a tenant, an event type or a detector version in the tables."""
@@ -385,11 +390,13 @@ class Projections:
             self._writer.execute("INSERT INTO projection VALUES (?, 0, 0)", VERSION)
         self.seq = self._filter_seq = 0
         self._names = {}
+        self._numbers = {}
         self.index.forget()
 
     def _load_names(self) -> None:
         rows = self._database.query("SELECT account, region, kind, name, detail, id FROM names")
         self._names = {(row[0], row[1], row[2], row[3], row[4]): row[5] for row in rows}
+        self._numbers = {}
 
     def _save_filter(self, upto: int) -> None:
         """Write the slices that changed; they hold every key up to that record."""
