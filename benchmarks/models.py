@@ -176,13 +176,14 @@ def timed_score(spec: TrainingSpec, journal: JournalReader) -> None:
     values, mark = schema.resolve(event.given).model_values, footprint(event)
     reads = states.read(mark)
     vector = model.plan.vector(values, reads, event.event_at_ms)
+    row = model.packed(vector)
     print(f"one event, {len(vector)} features, {model.card['parameters']['trees']} trees:")
     print(f"    {microseconds(lambda: states.read(mark)):6.2f} µs  read of the entity states")
     print(
         f"    {microseconds(lambda: model.plan.vector(values, reads, event.event_at_ms)):6.2f} µs  features"
     )
-    print(f"    {microseconds(lambda: model.raw(vector)):6.2f} µs  trees")
-    print(f"    {microseconds(lambda: model.score(vector)):6.2f} µs  trees and calibration")
+    print(f"    {microseconds(lambda: model.raw(row)):6.2f} µs  trees")
+    print(f"    {microseconds(lambda: model.score(model.packed(vector))):6.2f} µs  trees and calibration")
 
 
 def main() -> None:

@@ -94,7 +94,8 @@ def scores_of(model: artefact.ServedModel, states: EntityStates, payments: list[
         event = stored(payment, 0)
         mark = footprint(event)
         values = SCHEMA.resolve(event.given).model_values
-        scores.append(model.score(model.plan.vector(values, states.read(mark), event.event_at_ms)))
+        vector = model.plan.vector(values, states.read(mark), event.event_at_ms)
+        scores.append(model.score(model.packed(vector)))
         states.fold(mark)
     return scores
 

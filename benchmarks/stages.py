@@ -89,7 +89,7 @@ def _decision(app: App, bodies: list[bytes]) -> list[tuple[str, float]]:
     vectors = [model.plan.vector(*row) for row in rows]
     score_name = snapshot.models[0].score_name
     values = [
-        {**resolved.rule_values, score_name: model.score(v)}
+        {**resolved.rule_values, score_name: model.score(model.packed(v))}
         for (_, resolved), v in zip(events, vectors, strict=True)
     ]
     now_ms = app.world.now_ms()
@@ -97,7 +97,7 @@ def _decision(app: App, bodies: list[bytes]) -> list[tuple[str, float]]:
         ("event typing", cost_us(lambda each: the_event(snapshot.event_type, each), requests)),
         ("read states", cost_us(app.states.read, marks)),
         ("features", cost_us(lambda row: model.plan.vector(*row), rows)),
-        ("score", cost_us(model.score, vectors)),
+        ("score", cost_us(lambda v: model.score(model.packed(v)), vectors)),
         ("rules", cost_us(lambda each: rules.decide(each, snapshot.lists, now_ms), values)),
     ]
     half = len(requests) // 2

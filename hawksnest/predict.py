@@ -4,7 +4,6 @@ event → typed values → one read of the entity states → features → scores
 held from "what is known of this event id" to the fold, so decisions are serial and see each other.
 """
 
-from array import array
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -178,9 +177,10 @@ def _decided(
         values = {**values, **snapshot.score_defaults}
         for each in snapshot.models:
             vector = each.model.plan.vector(resolved.model_values, reads, entry.event_at_ms)
-            score = each.model.score(vector)
+            row = each.model.packed(vector)
+            score = each.model.score(row)
             values[each.score_name] = score
-            scores.append(ModelScore(*each.key, score, array("d", vector).tobytes()))
+            scores.append(ModelScore(*each.key, score, row))
     decision = snapshot.decider.decide(values, snapshot.lists, now_ms)
     return Predicted(
         event=entry,

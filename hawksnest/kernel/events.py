@@ -6,7 +6,6 @@ INTEGER.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -45,8 +44,7 @@ class VariableSpec(NamedTuple):
     variable_type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event as the caller sent it. `given` keeps absent (no key), null (None) and text apart."""
 
     event_type: str

@@ -7,7 +7,6 @@ An artefact is a folder with `model.txt` (LightGBM's text format), `plan.json`, 
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,15 @@ class ServedModel:
         self.feature_names: tuple[str, ...] = tuple(plan.names)
         self._calibrate = calibration.score
         self._raw = trees.raw
+        self.packed = trees.packed  # a feature vector of the plan as it is scored and recorded
 
-    def score(self, vector: Sequence[float]) -> float:
-        """Whole number 0..1000 for a feature vector of the plan."""
-        return self._calibrate(self._raw(vector))
+    def score(self, row: bytes) -> float:
+        """Whole number 0..1000 for a packed feature vector."""
+        return self._calibrate(self._raw(row))
 
-    def raw(self, vector: Sequence[float]) -> float:
+    def raw(self, row: bytes) -> float:
         """The log-odds before calibration."""
-        return self._raw(vector)
+        return self._raw(row)
 
 
 def save(

@@ -48,18 +48,20 @@ class RowScorer:
                 ctypes.byref(self._fast),
             )
         )
-        self._row = (ctypes.c_double * features)()
-        self._fill = struct.Struct(f"{features}d").pack_into
+        self._pack = struct.Struct(f"<{features}d").pack
         self._length = ctypes.c_int64()
         self._result = ctypes.c_double()
-        self._arguments = (self._fast, self._row, ctypes.byref(self._length), ctypes.byref(self._result))
+        self._out = ctypes.byref(self._length), ctypes.byref(self._result)
         self._predict = self._library.LGBM_BoosterPredictForMatSingleRowFast
 
-    def raw(self, vector: Sequence[float]) -> float:
-        """Log-odds of one feature vector (NaN is missing). One caller at a time; others wait."""
+    def packed(self, vector: Sequence[float]) -> bytes:
+        """A feature vector as little-endian doubles, the form in which it is scored and recorded."""
+        return self._pack(*vector)
+
+    def raw(self, row: bytes) -> float:
+        """Log-odds of one packed vector (NaN is missing). One caller at a time; others wait."""
         with self._lock:
-            self._fill(self._row, 0, *vector)
-            if self._predict(*self._arguments):
+            if self._predict(self._fast, row, *self._out):
                 self._check(1)
             return self._result.value
 

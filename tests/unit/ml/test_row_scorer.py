@@ -38,7 +38,7 @@ def test_every_bit_is_that_of_the_librarys_own_prediction(
     )
     scorer = RowScorer(path, WIDTH)
     expected = trees.raw_scores(booster, vectors)
-    assert [scorer.raw(row) for row in vectors.tolist()] == expected.tolist()
+    assert [scorer.raw(scorer.packed(row)) for row in vectors.tolist()] == expected.tolist()
 
 
 def test_callers_in_several_threads_get_their_own_results(
@@ -51,7 +51,7 @@ def test_callers_in_several_threads_get_their_own_results(
 
     def score(offset: int) -> None:
         for place in range(offset, len(expected), 4):
-            if scorer.raw(vectors[place].tolist()) != expected[place]:
+            if scorer.raw(scorer.packed(vectors[place].tolist())) != expected[place]:
                 wrong.append(place)
 
     threads = [threading.Thread(target=score, args=(offset,)) for offset in range(4)]
@@ -79,7 +79,7 @@ def test_scoring_needs_neither_numpy_nor_lightgbms_package(
 ) -> None:
     program = (
         "import sys; from pathlib import Path; from hawksnest.ml.scorer import RowScorer\n"
-        f"RowScorer(Path({str(trained[0])!r}), {WIDTH}).raw([0.0] * {WIDTH})\n"
+        f"RowScorer(Path({str(trained[0])!r}), {WIDTH}).raw(bytes(8 * {WIDTH}))\n"
         "print([name for name in ('numpy', 'lightgbm', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run(

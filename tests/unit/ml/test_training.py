@@ -80,7 +80,7 @@ def test_artefact_scores_like_the_training_measured(trained: tuple[TrainingSpec,
         values = {"ip": row["ip"], "email": row["email"], "amt": float(row["amt"]), "country": row["country"]}
         vector = model.plan.vector(values, None, 0)
         assert len(vector) == len(model.feature_names)
-        scores.append(model.score(vector))
+        scores.append(model.score(model.packed(vector)))
     assert all(type(score) is float and score == int(score) and 0 <= score <= 1000 for score in scores)
     fraud = np.array([row["EVENT_LABEL"] == "fraud" for row in held])
     high = np.array(scores) >= 600
