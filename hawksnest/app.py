@@ -1,6 +1,6 @@
 """What one process has in hand, and what one call carries. Built by `main.py`, passed down, never global."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,8 @@ class Defer(Exception):
 Request = dict[str, Any]
 Response = dict[str, Any]
 OperationFunction = Callable[[App, Call, Request], Response]
+# The same for several calls, none of which may block; what each would raise is in its place.
+TogetherFunction = Callable[[App, Sequence[Call], Sequence[Request]], list[Response | Exception]]
 
 
 @dataclass(frozen=True)
@@ -74,5 +76,6 @@ class Operation:
     name: str  # AWS's name, GetEventPrediction
     function: OperationFunction
     inline: bool = False
+    together: TogetherFunction | None = None  # cheaper for several calls than one after the other
     missing: bool = False  # answers that it is not available yet
     both: bool = False  # its requests may be those of the preview API, or write versions and ids as that did

@@ -4,8 +4,8 @@ event → typed values → one read of the entity states → features → scores
 held from "what is known of this event id" to the fold, so decisions are serial and see each other.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,6 +30,18 @@ RETRIES_MAX = 100
 
 T = TypeVar("T")
 Label = tuple[str, str]  # the label, and the caller's label timestamp
+
+
+class Ready(NamedTuple):
+    """An event as it is decided."""
+
+    snapshot: DetectorSnapshot
+    entry: StoredEvent
+    stored: bool
+    resolved: Resolved
+    reads: Reads | None  # what its entity and identities did before
+    now_ms: int
+    known: Known | None
 
 
 def in_turn(
@@ -85,15 +97,14 @@ def predict(
                 return known
         if snapshot.externals and externals is None:
             raise conflict(f"The recorded decision of event {key.event_id} has just gone; try again.")
-        stored = stores and event.event_at_ms <= now_ms + FUTURE_MAX_MS
-        stored = stored and app.quotas.keeps(event.event_at_ms, now_ms)
-        entry = _entry(key, event, resolved, now_ms, previous, None)
+        stored = is_stored(app, snapshot, event, now_ms)
+        entry = entry_of(key, event, resolved, now_ms, previous, None)
         mark = footprint(entry)
         if previous is not None:  # an event does not see itself
             states.revert(footprint(previous))
         appended = False
         try:
-            record = _decided(snapshot, entry, stored, resolved, states.read(mark), now_ms, known)
+            record = decided([Ready(snapshot, entry, stored, resolved, states.read(mark), now_ms, known)])[0]
             if externals:
                 record = msgspec.structs.replace(record, externals=externals)
             if call.run:
@@ -123,7 +134,7 @@ def send(
     def store(known: Known | None, previous: StoredEvent | None) -> None:
         if previous is not None and previous.event_at_ms != event.event_at_ms:
             raise _other_instant(key)
-        entry = _entry(key, event, resolved, app.world.now_ms(), previous, label)
+        entry = entry_of(key, event, resolved, app.world.now_ms(), previous, label)
         call.seq = max(call.seq, app.ledger.append(EventSent(entry, 0, call.run, call.row)))
         if previous is not None:
             app.states.revert(footprint(previous))
@@ -132,11 +143,20 @@ def send(
     in_turn(app, call, key, store)
 
 
+def is_stored(app: App, snapshot: DetectorSnapshot, event: Event, now_ms: int) -> bool:
+    """Does the event also count as a stored one?"""
+    return (
+        snapshot.event_type.ingestion
+        and event.event_at_ms <= now_ms + FUTURE_MAX_MS
+        and app.quotas.keeps(event.event_at_ms, now_ms)
+    )
+
+
 def _other_instant(key: EventKey) -> Exception:
     return conflict(f"Event {key.event_id} of type {key.event_type} is known with another timestamp.")
 
 
-def _entry(
+def entry_of(
     key: EventKey,
     event: Event,
     resolved: Resolved,
@@ -161,41 +181,48 @@ def _entry(
     )
 
 
-def _decided(
-    snapshot: DetectorSnapshot,
-    entry: StoredEvent,
-    stored: bool,
-    resolved: Resolved,
-    reads: Reads,
-    now_ms: int,
-    known: Known | None,
-) -> Predicted:
-    """Scores, then rules: pure but for the model library."""
-    values = resolved.rule_values
-    scores = []
-    if snapshot.score_defaults:
-        values = {**values, **snapshot.score_defaults}
-        for each in snapshot.models:
-            vector = each.model.plan.vector(resolved.model_values, reads, entry.event_at_ms)
-            row = each.model.packed(vector)
-            score = each.model.score(row)
-            values[each.score_name] = score
-            scores.append(ModelScore(*each.key, score, row))
-    decision = snapshot.decider.decide(values, snapshot.lists, now_ms)
-    return Predicted(
-        event=entry,
-        stored=stored,
-        predicted_at_ms=now_ms if known is None else max(now_ms, known.predicted_at_ms + 1),
-        detector_id=snapshot.detector_id,
-        detector_version=snapshot.version,
-        execution_mode=snapshot.execution_mode,
-        values=values,
-        scores=scores,
-        trace=decision.trace,
-        results=decision.results,
-        list_revisions=snapshot.list_revisions,
-        revision=snapshot.revision,
-    )
+def decided(ready: Sequence[Ready]) -> list[Predicted]:
+    """Scores, then rules, stage by stage: pure but for the model library."""
+    rows = []
+    for each in ready:
+        model_values, reads, at_ms = each.resolved.model_values, each.reads, each.entry.event_at_ms
+        assert reads is not None
+        rows.append(
+            [
+                scoring.model.packed(scoring.model.plan.vector(model_values, reads, at_ms))
+                for scoring in each.snapshot.models
+            ]
+        )
+    scored = []
+    for each, packed in zip(ready, rows, strict=True):
+        snapshot, values, scores = each.snapshot, each.resolved.rule_values, []
+        if snapshot.score_defaults:
+            values = {**values, **snapshot.score_defaults}
+            for scoring, row in zip(snapshot.models, packed, strict=True):
+                score = values[scoring.score_name] = scoring.model.score(row)
+                scores.append(ModelScore(*scoring.key, score, row))
+        scored.append((values, scores))
+    records = []
+    for each, (values, scores) in zip(ready, scored, strict=True):
+        snapshot, known, now_ms = each.snapshot, each.known, each.now_ms
+        decision = snapshot.decider.decide(values, snapshot.lists, now_ms)
+        records.append(
+            Predicted(
+                event=each.entry,
+                stored=each.stored,
+                predicted_at_ms=now_ms if known is None else max(now_ms, known.predicted_at_ms + 1),
+                detector_id=snapshot.detector_id,
+                detector_version=snapshot.version,
+                execution_mode=snapshot.execution_mode,
+                values=values,
+                scores=scores,
+                trace=decision.trace,
+                results=decision.results,
+                list_revisions=snapshot.list_revisions,
+                revision=snapshot.revision,
+            )
+        )
+    return records
 
 
 def _recorded(app: App, call: Call, key: EventKey, known: Known) -> Predicted:

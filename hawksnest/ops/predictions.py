@@ -1,5 +1,6 @@
 """Predictions: GetEventPrediction, ListEventPredictions, GetEventPredictionMetadata."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
@@ -13,6 +14,7 @@ from hawksnest.ops.requests import instant, the_event
 from hawksnest.snapshot import DetectorSnapshot
 from hawksnest.store.ports import PredictionQuery
 from hawksnest.store.records import EventKey, ModelScore, Predicted, RuleTrace
+from hawksnest.together import Asked, predict_all
 from hawksnest.world import iso_ms, iso_s
 
 EVALUATED, MATCHED = 1, 2  # RuleTrace.state: from 1 on the rule ran, 2 says that it matched
@@ -21,10 +23,39 @@ PAGE_DEFAULT = 10  # AWS's documented default, below its own minimum for maxResu
 
 def get_event_prediction(app: App, call: Call, request: Request) -> Response:
     """Decide one event now: scores of the detector version's models and the rules that matched."""
+    asked = _asked(app, call, request)
+    record = decide(app, *asked, request.get("externalModelEndpointDataBlobs", {}))
+    return _shown(call, record)
+
+
+def get_event_predictions(
+    app: App, calls: Sequence[Call], requests: Sequence[Request]
+) -> list[Response | Exception]:
+    """The same for several calls that may not block; what each would raise is in its place."""
+    made: dict[int, Response | Exception] = {}
+    asked: dict[int, Asked] = {}
+    for place, (call, request) in enumerate(zip(calls, requests, strict=True)):
+        try:
+            each = _asked(app, call, request)
+            if each.snapshot.externals:
+                made[place] = get_event_prediction(app, call, request)
+            else:
+                asked[place] = each
+        except Exception as fault:  # noqa: BLE001  it belongs to the one who called
+            made[place] = fault
+    for place, record in zip(asked, predict_all(app, list(asked.values())), strict=True):
+        made[place] = record if isinstance(record, Exception) else _shown(calls[place], record)
+    return [made[place] for place in range(len(calls))]
+
+
+def _asked(app: App, call: Call, request: Request) -> Asked:
     admit(app, call)
     snapshot = _snapshot(app, call, request)
     event, resolved = the_event(snapshot.event_type, request)
-    record = decide(app, call, snapshot, event, resolved, request.get("externalModelEndpointDataBlobs", {}))
+    return Asked(call, snapshot, event, resolved)
+
+
+def _shown(call: Call, record: Predicted) -> Response:
     call.headers["x-hawksnest-detector-version-id"] = record.detector_version
     return {
         "modelScores": [shown_score(score) for score in record.scores],
@@ -225,7 +256,7 @@ def _shown_rule(
 
 
 PREDICTION_OPERATIONS = [
-    Operation("GetEventPrediction", get_event_prediction, inline=True),
+    Operation("GetEventPrediction", get_event_prediction, inline=True, together=get_event_predictions),
     Operation("ListEventPredictions", list_event_predictions),
     Operation("GetEventPredictionMetadata", get_event_prediction_metadata),
 ]

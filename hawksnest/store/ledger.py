@@ -61,8 +61,8 @@ class JournalLedger:
         """Everything up to here is on disk."""
         return self.journal.log.durable_seq
 
-    def append(self, record: Record) -> int:
-        """Sequence number of the record.
+    def append(self, record: Record, new: bool = False) -> int:
+        """Sequence number of the record. `new`: in this turn `settled` knew nothing of its event id.
 
         Raises StorageFull, and Transient when the projections are LAG_MAX records behind; then nothing was
         appended.
@@ -72,8 +72,10 @@ class JournalLedger:
             raise Transient(f"More than {LAG_MAX:,} records wait to be indexed; try again.")
         key = key_of(record)
         with self._turn:  # held already by callers that have read what they decide on
-            seq, looked_up, entry = self._last
-            old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
+            old = None
+            if not new:
+                seq, looked_up, entry = self._last
+                old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
             stays = isinstance(record, Labelled) or (isinstance(record, Predicted) and not record.stored)
             if old is not None and old.stored_seq and not stays:
                 record = msgspec.structs.replace(record, replaces=old.stored_seq)

@@ -97,8 +97,11 @@ class Ledger(Protocol):
     def durable_seq(self) -> int:
         """Everything up to this sequence survives a crash."""
 
-    def append(self, record: Record) -> int:
-        """Sequence number (1, 2, …) of the record. Raises StorageFull, then nothing was written."""
+    def append(self, record: Record, new: bool = False) -> int:
+        """Sequence number (1, 2, …) of the record. Raises StorageFull, then nothing was written.
+
+        `new`: `settled` has said, in this turn, that nothing is known of its event id.
+        """
 
     def flush(self) -> int:
         """Write and sync everything appended so far (one system call); returns the durable sequence."""

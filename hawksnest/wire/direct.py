@@ -8,8 +8,9 @@ later all are answered. That is what makes a decision cheap: the same code runs 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
-from hawksnest.app import Call, Defer, Request, Response
+from hawksnest.app import Call, Defer, Operation, Request, Response
 from hawksnest.wire.answers import Answer
 from hawksnest.wire.door import Door, Target
 from hawksnest.wire.exchange import Exchange
@@ -64,26 +65,44 @@ class DirectDoor:
     def _run(self) -> None:
         """Second stage, once in a turn of the loop: the operations, in the order of their arrival."""
         turn, self._turn = self._turn, []
-        app, committer = self._door.app, self._door.committer
+        committer = self._door.committer
         done = []
-        for pending in turn:
-            call = pending.call
-            call.may_block = False
-            try:
-                pending.response = pending.target.operation.function(app, call, pending.request)
-            except Defer:
-                call.may_block = True
-                task = asyncio.get_running_loop().create_task(self._later(pending))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            except Exception as fault:  # noqa: BLE001  the door is where our own faults end
-                self._refuse(pending, fault)
-            else:
-                done.append(pending)
+        for target, alike in groupby(turn, lambda pending: pending.target):
+            calls = list(alike)
+            for pending, made in zip(calls, self._made(target.operation, calls), strict=True):
+                if isinstance(made, Defer):
+                    pending.call.may_block = True
+                    task = asyncio.get_running_loop().create_task(self._later(pending))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                elif isinstance(made, Exception):
+                    self._refuse(pending, made)
+                else:
+                    pending.response = made
+                    done.append(pending)
         if any(pending.call.seq > committer.durable for pending in done):
             committer.when_durable(lambda fault: self._reply(done, fault))
         else:
             self._reply(done, None)
+
+    def _made(self, operation: Operation, alike: list[_Pending]) -> list[Response | Exception]:
+        """What the operation answers or raises, for calls of it in a row."""
+        app = self._door.app
+        for pending in alike:
+            pending.call.may_block = False
+        if operation.together is not None and len(alike) > 1:
+            requests = [pending.request for pending in alike]
+            try:
+                return operation.together(app, [pending.call for pending in alike], requests)
+            except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+                return [fault] * len(alike)
+        made: list[Response | Exception] = []
+        for pending in alike:
+            try:
+                made.append(operation.function(app, pending.call, pending.request))
+            except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+                made.append(fault)
+        return made
 
     def _reply(self, done: list[_Pending], fault: Exception | None) -> None:
         """Third stage, once what they appended is durable: the answers."""

@@ -76,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -135,8 +137,33 @@ class BoundedProtocol(HttpToolsProtocol):
             self.direct.answer(exchange)
 
     def on_response_complete(self) -> None:
+        # As in uvicorn, but for the timer of idle connections, which a busy one need not set each time.
         self._waits_since = next(_moments)
-        super().on_response_complete()
+        self._idle_since_s = self.loop.time()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.timeout_keep_alive_task is None:
+            self._watch_idleness(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        pass  # the timer looks for itself
+
+    def _watch_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if not self._waits or self._deadline is not None:  # a request is under way
+            self._watch_idleness(self.timeout_keep_alive)
+        elif left_s > 0:
+            self._watch_idleness(left_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -35,8 +35,9 @@ def footprint(
 ) -> Footprint:
     """What an event of the tenant (account, region) leaves. Entity id "unknown", in any case, is nobody."""
     known = None if len(entity_id) == 7 and entity_id.lower() == UNKNOWN_ENTITY else entity_id
+    account, region = tenant
     pairs = tuple(dict.fromkeys(map(tuple, identities)))
-    return Footprint(*tenant, event_type, entity_type, known, event_at_ms, amount, pairs)  # type: ignore[arg-type]
+    return Footprint(account, region, event_type, entity_type, known, event_at_ms, amount, pairs)  # type: ignore[arg-type]
 
 
 class Money(NamedTuple):
