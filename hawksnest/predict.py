@@ -11,7 +11,7 @@ import msgspec
 
 from hawksnest.app import App, Call, Defer
 from hawksnest.errors import conflict
-from hawksnest.kernel.events import Event, Resolved
+from hawksnest.kernel.events import Event, Resolved, Value
 from hawksnest.kernel.windows import Reads
 from hawksnest.snapshot import DetectorSnapshot, EventTypeSnapshot
 from hawksnest.store.ports import Known, Look, LookAgain
@@ -183,46 +183,50 @@ def entry_of(
 
 def decided(ready: Sequence[Ready]) -> list[Predicted]:
     """Scores, then rules, stage by stage: pure but for the model library."""
-    rows = []
-    for each in ready:
-        model_values, reads, at_ms = each.resolved.model_values, each.reads, each.entry.event_at_ms
-        assert reads is not None
-        rows.append(
-            [
-                scoring.model.packed(scoring.model.plan.vector(model_values, reads, at_ms))
-                for scoring in each.snapshot.models
-            ]
+    vectors = [
+        [
+            scoring.model.plan.vector(each.resolved.model_values, each.reads, each.entry.event_at_ms)
+            for scoring in each.snapshot.models
+        ]
+        for each in ready
+    ]
+    scored = [_scored(each, found) for each, found in zip(ready, vectors, strict=True)]
+    decisions = [
+        each.snapshot.decider.decide(values, each.snapshot.lists, each.now_ms)
+        for each, (values, _) in zip(ready, scored, strict=True)
+    ]
+    return [
+        Predicted(
+            event=entry,
+            stored=stored,
+            predicted_at_ms=now_ms if known is None else max(now_ms, known.predicted_at_ms + 1),
+            detector_id=snapshot.detector_id,
+            detector_version=snapshot.version,
+            execution_mode=snapshot.execution_mode,
+            values=values,
+            scores=scores,
+            trace=decision.trace,
+            results=decision.results,
+            list_revisions=snapshot.list_revisions,
+            revision=snapshot.revision,
         )
-    scored = []
-    for each, packed in zip(ready, rows, strict=True):
-        snapshot, values, scores = each.snapshot, each.resolved.rule_values, []
-        if snapshot.score_defaults:
-            values = {**values, **snapshot.score_defaults}
-            for scoring, row in zip(snapshot.models, packed, strict=True):
-                score = values[scoring.score_name] = scoring.model.score(row)
-                scores.append(ModelScore(*scoring.key, score, row))
-        scored.append((values, scores))
-    records = []
-    for each, (values, scores) in zip(ready, scored, strict=True):
-        snapshot, known, now_ms = each.snapshot, each.known, each.now_ms
-        decision = snapshot.decider.decide(values, snapshot.lists, now_ms)
-        records.append(
-            Predicted(
-                event=each.entry,
-                stored=each.stored,
-                predicted_at_ms=now_ms if known is None else max(now_ms, known.predicted_at_ms + 1),
-                detector_id=snapshot.detector_id,
-                detector_version=snapshot.version,
-                execution_mode=snapshot.execution_mode,
-                values=values,
-                scores=scores,
-                trace=decision.trace,
-                results=decision.results,
-                list_revisions=snapshot.list_revisions,
-                revision=snapshot.revision,
-            )
+        for (snapshot, entry, stored, _, _, now_ms, known), (values, scores), decision in zip(
+            ready, scored, decisions, strict=True
         )
-    return records
+    ]
+
+
+def _scored(ready: Ready, vectors: list[list[float]]) -> tuple[dict[str, Value], list[ModelScore]]:
+    """What the rules see, and the models' scores."""
+    snapshot, values = ready.snapshot, ready.resolved.rule_values
+    if not snapshot.score_defaults:
+        return values, []
+    values, scores = {**values, **snapshot.score_defaults}, []
+    for scoring, vector in zip(snapshot.models, vectors, strict=True):
+        row = scoring.model.packed(vector)
+        score = values[scoring.score_name] = scoring.model.score(row)
+        scores.append(ModelScore(*scoring.key, score, row))
+    return values, scores
 
 
 def _recorded(app: App, call: Call, key: EventKey, known: Known) -> Predicted:

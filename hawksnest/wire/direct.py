@@ -1,13 +1,13 @@
 """The door's short way: calls that run on the event loop, without a task each.
 
 What `Door.__call__` does for one call after the other is done here stage by stage for all calls of a turn of
-the loop: as each request arrives it is authenticated and parsed; then all are run; one flush of the journal
-later all are answered. That is what makes a decision cheap: the same code runs many times in a row.
+the loop: all are authenticated, all are parsed, all are run; one flush of the journal later all are
+answered. That is what makes a decision cheap: the same code runs many times in a row.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from hawksnest.app import Call, Defer, Operation, Request, Response
@@ -23,9 +23,10 @@ class _Pending:
     exchange: Exchange
     target: Target
     call: Call
-    request: Request
     started_s: float
+    request: Request = field(default_factory=dict)
     response: Response | None = None
+    answer: Answer | None = None
 
 
 class DirectDoor:
@@ -42,30 +43,28 @@ class DirectDoor:
         return target is not None and target.operation.inline
 
     def answer(self, exchange: Exchange) -> None:
-        """First stage, as a request arrives: whose call it is and what it asks."""
+        """A request has arrived: it is answered in this turn of the loop."""
         door = self._door
         background = door.app.background
         background.calls += 1
         if not background.attached:
             background.attach(asyncio.get_running_loop().call_soon_threadsafe)
         target = door.targets[exchange.headers[b"x-amz-target"]]
-        pending = _Pending(exchange, target, door.new_call(), {}, door.world.monotonic_s())
         door.metrics.in_flight += 1
-        try:
-            door.admit()
-            door.authenticate(pending.call, exchange.headers, exchange.body)
-            pending.request = target.parse(exchange.body)
-        except Exception as fault:  # noqa: BLE001  the door is where our own faults end
-            self._refuse(pending, fault)
-            return
         if not self._turn:
             asyncio.get_running_loop().call_soon(self._run)
-        self._turn.append(pending)
+        self._turn.append(_Pending(exchange, target, door.new_call(), door.world.monotonic_s()))
 
     def _run(self) -> None:
-        """Second stage, once in a turn of the loop: the operations, in the order of their arrival."""
+        """Once in a turn of the loop: its calls through every stage, in the order of their arrival."""
         turn, self._turn = self._turn, []
-        committer = self._door.committer
+        door = self._door
+        turn = self._stage(turn, lambda pending: door.admit())
+        turn = self._stage(
+            turn,
+            lambda pending: door.authenticate(pending.call, pending.exchange.headers, pending.exchange.body),
+        )
+        turn = self._stage(turn, _parse)
         done = []
         for target, alike in groupby(turn, lambda pending: pending.target):
             calls = list(alike)
@@ -80,10 +79,22 @@ class DirectDoor:
                 else:
                     pending.response = made
                     done.append(pending)
-        if any(pending.call.seq > committer.durable for pending in done):
-            committer.when_durable(lambda fault: self._reply(done, fault))
+        if any(pending.call.seq > door.committer.durable for pending in done):
+            door.committer.when_durable(lambda fault: self._reply(done, fault))
         else:
             self._reply(done, None)
+
+    def _stage(self, turn: list[_Pending], act: Callable[[_Pending], None]) -> list[_Pending]:
+        """Those that have passed; the others have been refused."""
+        passed = []
+        for pending in turn:
+            try:
+                act(pending)
+            except Exception as fault:  # noqa: BLE001  the door is where our own faults end
+                self._refuse(pending, fault)
+            else:
+                passed.append(pending)
+        return passed
 
     def _made(self, operation: Operation, alike: list[_Pending]) -> list[Response | Exception]:
         """What the operation answers or raises, for calls of it in a row."""
@@ -105,19 +116,18 @@ class DirectDoor:
         return made
 
     def _reply(self, done: list[_Pending], fault: Exception | None) -> None:
-        """Third stage, once what they appended is durable: the answers."""
-        door = self._door
-        for pending in done:
+        """Once what the calls appended is durable: their answers."""
+
+        def answer(pending: _Pending) -> None:
             if fault is not None and pending.call.seq > door.committer.durable:
-                self._refuse(pending, fault)
-                continue
-            try:
-                assert pending.response is not None
-                answer = door.answer_of(pending.target, pending.call, pending.response)
-            except Exception as strange:  # noqa: BLE001  the door is where our own faults end
-                self._refuse(pending, strange)
-            else:
-                self._finish(pending, "OK", answer)
+                raise fault
+            assert pending.response is not None
+            pending.answer = door.answer_of(pending.target, pending.call, pending.response)
+
+        door = self._door
+        for pending in self._stage(done, answer):
+            assert pending.answer is not None
+            self._finish(pending, "OK", pending.answer)
 
     async def _later(self, pending: _Pending) -> None:
         """A call that would block: the door runs it elsewhere."""
@@ -141,3 +151,7 @@ class DirectDoor:
         seconds = door.world.monotonic_s() - pending.started_s
         door.metrics.answered(pending.target.operation.name, code, seconds)
         pending.exchange.reply(answer, pending.call.request_id)
+
+
+def _parse(pending: _Pending) -> None:
+    pending.request = pending.target.parse(pending.exchange.body)
