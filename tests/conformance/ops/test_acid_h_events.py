@@ -80,6 +80,7 @@ def test_h8_a_predicted_event_is_stored_without_label(afd):
 
 
 def test_h9_an_event_of_the_future_is_refused(afd):
+    """Any past time is taken by default; that too old an event is refused is a quota (see test_quotas.py)."""
     afd.ve(afd.c.send_event, **afd.se("s1", {"amt": "5"}, eventTimestamp=afd.FUTURE))
 
 
