@@ -71,8 +71,9 @@ class Product:
 
     # ---- processes
 
-    def serve(self) -> None:
-        self._start("serve", "serve", "--port", self.url.rpartition(":")[2], "--data", str(self.data))
+    def serve(self, *options: str) -> None:
+        port = self.url.rpartition(":")[2]
+        self._start("serve", "serve", "--port", port, "--data", str(self.data), *options)
         wait_until(self._answers, 30, "the server's first answer")
 
     def _answers(self) -> bool:
