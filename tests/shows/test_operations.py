@@ -47,23 +47,22 @@ def documented(operation: str) -> set[str]:
 
 def valid_requests(served: Product, count: int, region: str) -> Counter[str]:
     """Each operation gets `count` valid requests; how many succeeded or met a state."""
-    caller, seen = tenant(served, region), Counter[str]()
-    set_up(caller)
-    valid = Valid(caller, seeded(4))
-    for operation in OPERATIONS:
-        done = 0
+    seen = Counter[str]()
+    for place, operation in enumerate(OPERATIONS):
+        caller = tenant(served, f"{region}-{place}")  # each its own: an account takes 100 lists
+        set_up(caller)
+        valid = Valid(caller, seeded(4))
         for _ in range(count):
             request = valid.request(operation)
             reply = caller.try_(operation, **request)
             seen["succeeded" if reply.status == 200 else reply.code] += 1
             if reply.status == 200:
-                done += 1
                 read_back(caller, operation, request)
             else:
                 assert operation in MAY_MEET_A_STATE, (operation, request, reply)
                 assert reply.status == 400, (operation, request, reply)
                 assert reply.code in STATE_FAULTS & documented(operation), (operation, request, reply)
-    caller.close()
+        caller.close()
     return seen
 
 
