@@ -39,7 +39,7 @@ class Ready(NamedTuple):
     entry: StoredEvent
     stored: bool
     resolved: Resolved
-    reads: Reads | None  # what its entity and identities did before
+    reads: Reads  # what its entity and identities did before
     now_ms: int
     known: Known | None
 

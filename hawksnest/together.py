@@ -62,21 +62,21 @@ def _decide(
 ) -> None:
     """Read, score, decide, append and fold the new events of a round; then the others, each alone."""
     now_ms = app.world.now_ms()
-    together, ready, alone = [], [], []
+    together, alone, marks, ready = [], [], [], []
     for place in places:
         call, snapshot, event, resolved = asked[place]
         key = EventKey(call.tenant.account, call.tenant.region, event.event_type, event.event_id)
         if _is_new(app, key):
             entry = entry_of(key, event, resolved, now_ms, None, None)
+            mark = footprint(entry)
             stored = is_stored(app, snapshot, event, now_ms)
             together.append(place)
-            ready.append(Ready(snapshot, entry, stored, resolved, None, now_ms, None))
+            marks.append(mark)
+            ready.append(Ready(snapshot, entry, stored, resolved, app.states.read(mark), now_ms, None))
         else:
             alone.append(place)
-    marks = [footprint(each.entry) for each in ready]
     try:
-        reads = map(app.states.read, marks)
-        records = decided([each._replace(reads=found) for each, found in zip(ready, reads, strict=True)])
+        records = decided(ready)
     except Exception:  # noqa: BLE001  whoever fails must not take the others along
         alone += together
     else:

@@ -19,8 +19,8 @@ from hawksnest.store.ports import EventStatistics, PredictionQuery
 from hawksnest.store.records import EventDeleted, EventKey
 from hawksnest.store.sqlite import Database, Row
 
-VERSION = 2
-BATCH_RECORDS = 512
+VERSION = 3
+BATCH_RECORDS = 1_024
 CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter
 _AT_MAX = 2**62
@@ -34,8 +34,8 @@ _TABLES = {
     "events": "(scope BIGINT NOT NULL, event_id TEXT NOT NULL, event_at_ms BIGINT NOT NULL, "
     "stored_seq BIGINT NOT NULL, decision_seq BIGINT NOT NULL, predicted_at_ms BIGINT NOT NULL, "
     "seq BIGINT NOT NULL, label TEXT, labelled_at TEXT, size_bytes BIGINT NOT NULL, "
-    "PRIMARY KEY (scope, event_id))",
-    "predictions": "(seq INTEGER PRIMARY KEY, previous BIGINT NOT NULL, tenant BIGINT NOT NULL, "
+    "PRIMARY KEY (scope, event_id)) WITHOUT ROWID",
+    "predictions": "(seq INTEGER PRIMARY KEY, previous BIGINT NOT NULL, "
     "scope BIGINT NOT NULL, decider BIGINT NOT NULL, predicted_at_ms BIGINT NOT NULL)",
     "statistics": "(scope INTEGER PRIMARY KEY, events BIGINT NOT NULL, size_bytes BIGINT NOT NULL)",
     "labels": "(tenant BIGINT NOT NULL, label TEXT NOT NULL, events BIGINT NOT NULL, "
@@ -43,7 +43,6 @@ _TABLES = {
 }
 _INDEXES = {
     "events_by_time": "events (scope, event_at_ms) WHERE stored_seq > 0",
-    "predictions_by_tenant": "predictions (tenant, predicted_at_ms)",
     "predictions_by_scope": "predictions (scope, predicted_at_ms)",
     "predictions_by_decider": "predictions (decider, predicted_at_ms)",
 }
@@ -61,7 +60,7 @@ ON CONFLICT (scope, event_id) DO UPDATE SET event_at_ms = excluded.event_at_ms,
     labelled_at = excluded.labelled_at, size_bytes = excluded.size_bytes
 """
 _PUT_PREDICTION = """
-INSERT INTO predictions (seq, previous, tenant, scope, decider, predicted_at_ms) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO predictions (seq, previous, scope, decider, predicted_at_ms) VALUES (?, ?, ?, ?, ?)
 """
 _ADD_STATISTICS = """
 INSERT INTO statistics (scope, events, size_bytes) VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE
@@ -166,7 +165,7 @@ class Projections:
         elif scope is not None:
             column, ids, scope = "scope", [scope], None
         else:
-            column, ids = "tenant", [self._names.get((*tenant, "tenant", "", ""), 0)]
+            column, ids = "scope", self._scopes(tenant)
         extra, values = ("", ()) if scope is None else (" AND scope = ?", (scope,))
         sql = (
             f"SELECT predicted_at_ms, seq FROM predictions WHERE {column} = ?{extra} "
@@ -304,7 +303,7 @@ class Projections:
         if isinstance(head, PredictedHead):
             decider = self._name(key.account, key.region, "decider", head.detector_id, head.detector_version)
             previous = old.decision_seq if old is not None else 0
-            batch.predictions[seq] = (seq, previous, tenant, scope, decider, head.predicted_at_ms)
+            batch.predictions[seq] = (seq, previous, scope, decider, head.predicted_at_ms)
         elif isinstance(head, EventDeleted) and head.history and old is not None:
             self._drop_predictions(batch, old.decision_seq)
 

@@ -47,17 +47,19 @@ class Exchange:
             return
         self.response_started = self.response_complete = True
         protocol, body = self._protocol, answer.body
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in protocol.server_state.default_headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        for name, value in answer.headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
+        headers = [*protocol.server_state.default_headers, *answer.headers]
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(
-            b"content-length: %d\r\nx-amzn-requestid: %b\r\n\r\n%b" % (len(body), request_id.encode(), body)
+            headers.append((b"connection", b"close"))
+        protocol.transport.write(
+            b"%bcontent-length: %d\r\nx-amzn-requestid: %b\r\n%b\r\n%b"
+            % (
+                STATUS_LINE[answer.status],
+                len(body),
+                request_id.encode(),
+                b"".join([b"%b: %b\r\n" % header for header in headers]),
+                body,
+            )
         )
-        protocol.transport.write(b"".join(lines))
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
