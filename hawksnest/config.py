@@ -80,7 +80,7 @@ SERVE = (
         low=1_024,
         high=1_000_000_000,
     ),
-    Option("eager-sync-ms", 2.0, "A journal sync slower than this moves to a thread.", float, low=0),
+    Option("eager-sync-ms", 5.0, "A journal sync slower than this moves to a thread.", float, low=0),
     Option(
         "s3-endpoint",
         "",

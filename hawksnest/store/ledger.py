@@ -20,7 +20,7 @@ from hawksnest.store.sqlite import Database
 COMMIT_TIMEOUT_S = 5.0
 LAG_MAX = 1_000_000  # records between journal and projections; beyond that appending waits for them
 TICK_S = 0.2
-LINGER_S = 0.25  # a batch of projections gathers this long; readers never wait for it
+LINGER_S = 0.5  # a batch of projections gathers this long; readers never wait for it
 RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)

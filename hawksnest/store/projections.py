@@ -20,7 +20,7 @@ from hawksnest.store.records import EventDeleted, EventKey
 from hawksnest.store.sqlite import Database, Row
 
 VERSION = 3
-BATCH_RECORDS = 1_024
+BATCH_RECORDS = 2_048
 CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter
 _AT_MAX = 2**62

@@ -1,7 +1,7 @@
 """The door's short way: calls that run on the event loop, without a task each.
 
 What `Door.__call__` does for one call after the other is done here stage by stage for all calls of a turn of
-the loop: all are authenticated, all are parsed, all are run; one flush of the journal later all are
+the loop: all are authenticated and parsed, all are run; one flush of the journal later all are
 answered. That is what makes a decision cheap: the same code runs many times in a row.
 """
 
@@ -59,12 +59,7 @@ class DirectDoor:
         """Once in a turn of the loop: its calls through every stage, in the order of their arrival."""
         turn, self._turn = self._turn, []
         door = self._door
-        turn = self._stage(turn, lambda pending: door.admit())
-        turn = self._stage(
-            turn,
-            lambda pending: door.authenticate(pending.call, pending.exchange.headers, pending.exchange.body),
-        )
-        turn = self._stage(turn, _parse)
+        turn = self._stage(turn, self._open)
         done = []
         for target, alike in groupby(turn, lambda pending: pending.target):
             calls = list(alike)
@@ -83,6 +78,13 @@ class DirectDoor:
             door.committer.when_durable(lambda fault: self._reply(done, fault))
         else:
             self._reply(done, None)
+
+    def _open(self, pending: _Pending) -> None:
+        """Whose call it is and what it asks."""
+        door, exchange = self._door, pending.exchange
+        door.admit()
+        door.authenticate(pending.call, exchange.headers, exchange.body)
+        pending.request = pending.target.parse(exchange.body)
 
     def _stage(self, turn: list[_Pending], act: Callable[[_Pending], None]) -> list[_Pending]:
         """Those that have passed; the others have been refused."""
@@ -151,7 +153,3 @@ class DirectDoor:
         seconds = door.world.monotonic_s() - pending.started_s
         door.metrics.answered(pending.target.operation.name, code, seconds)
         pending.exchange.reply(answer, pending.call.request_id)
-
-
-def _parse(pending: _Pending) -> None:
-    pending.request = pending.target.parse(pending.exchange.body)

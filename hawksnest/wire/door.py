@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from hawksnest import faults
 from hawksnest.app import App, Call, Defer, Operation, Request, Response
@@ -30,7 +29,7 @@ from hawksnest.wire.lanes import Lanes
 from hawksnest.wire.model import fraud_detector
 from hawksnest.wire.render import misfits, serialiser
 from hawksnest.wire.shapes import parser
-from hawksnest.wire.sigv4 import Verifier, claimed_region
+from hawksnest.wire.sigv4 import claimed_region
 
 PREDICTION_BODY_MAX_BYTES = 262_144  # AWS's documented payload limit of GetEventPrediction
 IN_FLIGHT_MAX = 1_024
@@ -39,8 +38,6 @@ PARSED_HERE_MAX_BYTES = 262_144  # longer bodies are parsed in a thread
 THREADS = 8
 
 log = logging.getLogger("hawksnest.wire")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,11 @@ class Door:
         if settings.no_auth:
             call.tenant = Tenant(settings.account, claimed_region(headers) or settings.region)
         else:
-            call.tenant = self._checked(lambda verifier: verifier.verify(headers, body, self.world.now_ms()))
+            try:
+                call.tenant = self._keys.verifier.verify(headers, body, self.world.now_ms())
+            except ServiceError as fault:
+                self._refused(fault)
+                raise
         call.idempotent = headers.get(b"x-hawksnest-idempotent") == b"true"
 
     async def answer(self, target: Target, call: Call, request: Request) -> Answer:
@@ -182,19 +183,18 @@ class Door:
         if announced.isdigit() and len(announced) < 16 and int(announced) <= self._body_max_bytes:
             return False
         if not self.app.settings.no_auth:
-            self._checked(lambda verifier: verifier.expect(headers))
+            try:
+                self._keys.verifier.expect(headers)
+            except ServiceError as fault:
+                self._refused(fault)
+                raise
         if self._large >= LARGE_MAX:
             raise Transient(f"{LARGE_MAX} calls with large bodies are under way already.")
         self._large += 1
         return True
 
-    def _checked(self, check: Callable[[Verifier], T]) -> T:
-        """What the check gives; refusals are counted."""
-        try:
-            return check(self._keys.verifier)
-        except ServiceError as fault:
-            self.metrics.count("hawksnest_keys_refused", fault.code)
-            raise
+    def _refused(self, fault: ServiceError) -> None:
+        self.metrics.count("hawksnest_keys_refused", fault.code)
 
     async def _response(self, target: Target, call: Call, request: Request) -> Response:
         """Run the operation: here if it is short and need not wait, else in a thread, else in a lane."""
