@@ -150,8 +150,9 @@ class Projections:
         self, tenant: Tenant, query: PredictionQuery, limit: int, mark: tuple[int, int] | None
     ) -> list[tuple[int, int]]:
         """(predicted_at_ms, sequence) of at most `limit` predictions below `mark`, newest first."""
-        times = (query.from_ms or 0, _AT_MAX if query.to_ms is None else query.to_ms)
         below = mark or (_AT_MAX, _AT_MAX)
+        newest_ms = below[0] if query.to_ms is None else min(query.to_ms, below[0])
+        times = (query.from_ms or 0, newest_ms)  # the index finds where a page begins by its time alone
         deciders = self._deciders(tenant, query)
         scope = None
         if query.event_type is not None:
