@@ -82,6 +82,11 @@ class ManualWorld:
         return "".join(self._random.choice(_ALPHABET) for _ in range(length))
 
 
+def unpredictable(size: int) -> bytes:
+    """Bytes for keys and nonces: the system's randomness in whatever world."""
+    return os.urandom(size)
+
+
 def seeded(seed: int) -> random.Random:
     """A private generator for code whose results must be reproducible (simulator, training)."""
     return random.Random(seed)

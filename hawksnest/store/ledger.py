@@ -11,10 +11,10 @@ from hawksnest.catalog import Tenant
 from hawksnest.errors import Transient, invalid
 from hawksnest.log import LogFailed
 from hawksnest.store.event_index import Entry, advance, key_of
-from hawksnest.store.journal import Journal
+from hawksnest.store.journal import ClosedEvent, Journal, PredictedHead, SentHead
 from hawksnest.store.ports import EventStatistics, Known, Look, LookAgain, PredictionQuery
 from hawksnest.store.projections import Projections
-from hawksnest.store.records import EventKey, EventSent, Labelled, Predicted, Record, StoredEvent
+from hawksnest.store.records import EventKey, EventSent, Labelled, Outline, Predicted, Record, StoredEvent
 from hawksnest.store.sqlite import Database
 
 COMMIT_TIMEOUT_S = 5.0
@@ -134,7 +134,7 @@ class JournalLedger:
         last_seq = self.journal.log.last_seq
         entry = self._index.entry(key)
         known = entry.known() if entry is not None else None
-        return Look(last_seq, known, self._stored(entry), entry)
+        return Look(last_seq, known, self._stored(entry) if self._folded(entry) else None, entry)
 
     def settled(self, key: EventKey, look: Look | None) -> tuple[Known | None, StoredEvent | None]:
         """With the turn held: the newest that is known of an event id, and its stored form if it has one.
@@ -158,8 +158,17 @@ class JournalLedger:
         return known, event
 
     def event(self, key: EventKey) -> StoredEvent | None:
-        """The newest stored form with its current label."""
+        """The newest stored form with its current label. Raises ServiceError when it cannot be opened."""
         return self._stored(self._index.entry(key))
+
+    def _folded(self, entry: Entry | None) -> bool:
+        """Is the stored form in the entity states? Not when its data key, or its tenant's, cannot be had."""
+        keys = self.journal.keys
+        if entry is None or not entry.stored_seq or not keys.closed:
+            return True
+        head = self.journal.head(entry.stored_seq, opened=True)
+        assert isinstance(head, SentHead | PredictedHead)
+        return not (isinstance(head.event, ClosedEvent) or keys.locked(head.event.key.tenant))
 
     def _stored(self, entry: Entry | None) -> StoredEvent | None:
         if entry is None or not entry.stored_seq:
@@ -177,7 +186,7 @@ class JournalLedger:
         if entry.predicted_at_ms != predicted_at_ms:
             self.catch_up()
             seq = self.projections.prediction(seq, predicted_at_ms)
-        return self._predicted(seq) if seq else None
+        return self._predicted(self.journal.get(seq)) if seq else None
 
     def predictions(
         self, tenant: Tenant, query: PredictionQuery, limit: int, before: str = ""
@@ -190,7 +199,7 @@ class JournalLedger:
         self.catch_up()
         found = self.projections.predictions(tenant, query, limit + 1, mark)
         following = f"{found[limit - 1][0]:x}.{found[limit - 1][1]:x}" if len(found) > limit > 0 else ""
-        return [self._predicted(seq) for _, seq in found[:limit]], following
+        return [self._predicted(self.journal.listed(seq)) for _, seq in found[:limit]], following
 
     def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics:
         """Of the stored events of a type."""
@@ -207,8 +216,8 @@ class JournalLedger:
         self.catch_up()
         return self.projections.label_in_use(tenant, label)
 
-    def replay(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Every durable record with a sequence above `after`, in order."""
+    def replay(self, after: int = 0) -> Iterator[tuple[int, Record | Outline]]:
+        """Every durable record with a sequence above `after`, in order; see `JournalReader.read`."""
         return self.journal.read(after)
 
     def catch_up(self) -> None:
@@ -240,8 +249,8 @@ class JournalLedger:
         finally:
             self.journal.close()
 
-    def _predicted(self, seq: int) -> Predicted:
-        record = self.journal.get(seq)
+    @staticmethod
+    def _predicted(record: Record) -> Predicted:
         assert isinstance(record, Predicted)
         return record
 

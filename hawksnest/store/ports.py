@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from hawksnest.catalog import Resource, Tenant
-from hawksnest.store.records import EventKey, Predicted, Record, StoredEvent
+from hawksnest.store.records import EventKey, Outline, Predicted, Record, StoredEvent
 
 R = TypeVar("R", bound=Resource)
 
@@ -100,7 +100,8 @@ class Ledger(Protocol):
     def append(self, record: Record, new: bool = False) -> int:
         """Sequence number (1, 2, …) of the record. Raises StorageFull, then nothing was written.
 
-        `new`: `settled` has said, in this turn, that nothing is known of its event id.
+        `new`: `settled` has said, in this turn, that nothing is known of its event id. Raises ServiceError
+        when the record has to be sealed with a data key that cannot be had.
         """
 
     def flush(self) -> int:
@@ -122,14 +123,20 @@ class Ledger(Protocol):
         """
 
     def event(self, key: EventKey) -> StoredEvent | None:
-        """The newest stored form with its current label; None when only predicted or deleted."""
+        """The newest stored form with its current label; None when only predicted or deleted.
+
+        Raises ServiceError when it is sealed with a data key that cannot be had; so does `prediction`.
+        """
 
     def prediction(self, key: EventKey, predicted_at_ms: int) -> Predicted | None: ...
 
     def predictions(
         self, tenant: Tenant, query: PredictionQuery, limit: int, before: str = ""
     ) -> tuple[Sequence[Predicted], str]:
-        """Newest first; the second value is an opaque mark for the next page, "" on the last."""
+        """Newest first; the second value is an opaque mark for the next page, "" on the last.
+
+        Of sealed predictions they have what the outline says (ids, times, the detector), nothing else.
+        """
 
     def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics: ...
 
@@ -139,5 +146,6 @@ class Ledger(Protocol):
     def label_in_use(self, tenant: Tenant, label: str) -> bool:
         """Does any stored event carry the label?"""
 
-    def replay(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Every durable record with a sequence above `after`, in order. Also usable in another process."""
+    def replay(self, after: int = 0) -> Iterator[tuple[int, Record | Outline]]:
+        """Every durable record with a sequence above `after`, in order; of one that cannot be opened, its
+        outline."""

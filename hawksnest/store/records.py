@@ -3,6 +3,9 @@
 Encoded with msgpack as tagged arrays (no member names on disk). Members are only ever appended, with a
 default, so that an old journal stays readable. `replaces` is written by the ledger: the sequence of the
 stored form that this record takes the place of (0: none), so that a replay needs no memory of event ids.
+
+Events of a tenant with an encryption key are in the journal as `Sealed`: the whole record in a box, beside it
+an outline of what index, searches and statistics need without the key.
 """
 
 import msgspec
@@ -112,3 +115,31 @@ class EventDeleted(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 Record = EventSent | Predicted | Labelled | EventDeleted
+
+
+class Outline(msgspec.Struct, frozen=True, array_like=True):
+    """What of a sealed `EventSent` or `Predicted` can be read without its data key."""
+
+    decided: bool  # it is a `Predicted`
+    key: EventKey
+    event_at_ms: int
+    timestamp: str
+    given_bytes: int  # size of `given` as the journal would hold it: what statistics count
+    label: str | None
+    labelled_at: str | None
+    seen_at_ms: int
+    replaces: int
+    stored: bool = True
+    predicted_at_ms: int = 0
+    detector_id: str = ""
+    detector_version: str = ""
+    run: int = 0
+    row: int = 0
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A record as the journal holds it for a tenant with an encryption key."""
+
+    outline: msgspec.Raw  # an `Outline`; the box opens only beside it
+    data_key: int  # number of the tenant's data key
+    box: bytes  # the whole record, sealed
