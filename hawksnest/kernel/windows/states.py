@@ -1,6 +1,6 @@
 """All entity states of a process: who is who, and the three things done with an event."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from hawksnest.kernel.windows.codec import decode, encode
@@ -26,6 +26,10 @@ class Scope:
     def __init__(self) -> None:
         self.entities: dict[str, dict[str, EntityState]] = {}
         self.identities: dict[str, dict[str, IdentityState]] = {}
+
+    def size(self) -> int:
+        """How many keys there are."""
+        return sum(map(len, self.entities.values())) + sum(map(len, self.identities.values()))
 
 
 class EntityStates:
@@ -134,15 +138,30 @@ class EntityStates:
         self._count += 1
         return number
 
-    def snapshot(self) -> Iterator[bytes]:
+    def snapshot(self, wanted: Callable[[tuple[str, str]], bool] | None = None) -> Iterator[bytes]:
         """The states as chunks of at most CHUNK_BYTES; the same states give the same bytes.
 
-        Nothing may be folded while the iterator is in use. The caller adds a checksum.
+        `wanted`: only of these tenants (account, region). Nothing may be folded while the iterator is in use.
+        The caller adds a checksum.
         """
-        return encode(self.limits, self._next, self._keys())
+        return encode(self.limits, self._next, self._keys(wanted))
 
-    def _keys(self) -> Iterator[tuple[tuple[str, str, str], str, str, EntityState | IdentityState]]:
+    def adopt(self, other: "EntityStates", account: str, region: str) -> None:
+        """Take over what `other` holds of a tenant, in place of what is held here; `other` is used up."""
+        tenant = (account, region)
+        for place in [each for each in self._scopes if each[:2] == tenant]:
+            self._count -= self._scopes.pop(place).size()
+        for place in [each for each in other._scopes if each[:2] == tenant]:
+            scope = self._scopes[place] = other._scopes.pop(place)
+            self._count += scope.size()
+        self._next = max(self._next, other._next)  # numbers mean something inside a scope only
+
+    def _keys(
+        self, wanted: Callable[[tuple[str, str]], bool] | None = None
+    ) -> Iterator[tuple[tuple[str, str, str], str, str, EntityState | IdentityState]]:
         for place, scope in self._scopes.items():
+            if wanted is not None and not wanted(place[:2]):
+                continue
             for entity_type, entities in scope.entities.items():
                 for value, entity in entities.items():
                     yield place, entity_type, value, entity
