@@ -298,6 +298,34 @@ class AccessKey(Resource):
         return (self.access_key_id,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncryptionKey(Resource):
+    """What the tenant's new events are sealed with. There is one at most; without it, and with the data key
+    0, they are not sealed."""
+
+    kind: ClassVar[str] = "encryption-key"
+    kms_key: str  # ARN, or DEFAULT
+    data_key: int  # number of the `DataKey`
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("current",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataKey(Resource):
+    """A key that seals events, as the tenant's own key has wrapped it. Kept for as long as the journal is."""
+
+    kind: ClassVar[str] = "data-key"
+    number: int
+    kms_key: str  # ARN of the key that wraps it
+    wrapped: str  # base64
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (str(self.number),)
+
+
 RESOURCES: tuple[type[Resource], ...] = (
     Variable,
     Label,
@@ -317,6 +345,8 @@ RESOURCES: tuple[type[Resource], ...] = (
     EventDeletion,
     TagSet,
     AccessKey,
+    EncryptionKey,
+    DataKey,
 )
 
 DETECTOR_VERSION_TRANSITIONS: frozenset[tuple[str, str]] = frozenset(

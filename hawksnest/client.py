@@ -30,6 +30,17 @@ _READ_BYTES = 65_536
 _WORTH_RETRYING = frozenset({"ThrottlingException", "InternalServerException", "ServiceUnavailable"})
 
 
+class Service(NamedTuple):
+    """Who is called: the name that signatures carry, and what operations' names begin with."""
+
+    name: str
+    target_prefix: str
+    timeout_s: float | None = None  # for connecting, and for each wait after that; None: the usual ones
+
+
+FRAUD_DETECTOR = Service(SERVICE, TARGET_PREFIX)
+
+
 class Reply(NamedTuple):
     """What came back: the members of the response and its headers with lower-case names."""
 
@@ -41,7 +52,12 @@ class Client:
     """Signed calls to one endpoint over up to `pool` kept connections; more callers than that wait."""
 
     def __init__(
-        self, endpoint: str, credentials: Credentials, pool: int = 8, world: World | None = None
+        self,
+        endpoint: str,
+        credentials: Credentials,
+        pool: int = 8,
+        world: World | None = None,
+        service: Service = FRAUD_DETECTOR,
     ) -> None:
         """Raises UsageError when the endpoint is not an http or https URL."""
         parts = urlsplit(endpoint)
@@ -53,10 +69,11 @@ class Client:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self._host = host if port == default else f"{host}:{port}"
         self._credentials = credentials
+        self._service = service
         self._world = world or RealWorld()
         self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()  # the warmest first
         for _ in range(pool):
-            self._idle.put(_Connection(parts.hostname, port, tls))
+            self._idle.put(_Connection(parts.hostname, port, tls, service.timeout_s))
 
     def call(self, operation: str, request: dict[str, Any], idempotent: bool = False) -> Reply:
         """Call an operation once. `idempotent` asks for the recorded answer of a repeated event id.
@@ -68,11 +85,11 @@ class Client:
         headers = {
             "content-type": "application/x-amz-json-1.1",
             "host": self._host,
-            "x-amz-target": TARGET_PREFIX + operation,
+            "x-amz-target": self._service.target_prefix + operation,
         }
         if idempotent:
             headers["x-hawksnest-idempotent"] = "true"
-        headers |= sign(self._credentials, SERVICE, headers, body, self._world.now_ms())
+        headers |= sign(self._credentials, self._service.name, headers, body, self._world.now_ms())
         connection = self._idle.get()
         try:
             status, shown, data = connection.post(headers, body)
@@ -111,8 +128,8 @@ class Client:
 class _Connection:
     """One connection, kept between calls. Raises OSError or HttpParserError; then it must be closed."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        self._host, self._port, self._tls = host, port, tls
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float | None) -> None:
+        self._host, self._port, self._tls, self._timeout_s = host, port, tls, timeout_s
         self._socket: socket.socket | None = None
 
     def post(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -143,12 +160,12 @@ class _Connection:
             if not poll.poll(0):
                 return self._socket
             self.close()
-        made = socket.create_connection((self._host, self._port), CONNECT_TIMEOUT_S)
+        made = socket.create_connection((self._host, self._port), self._timeout_s or CONNECT_TIMEOUT_S)
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 made = self._tls.wrap_socket(made, server_hostname=self._host)
-            made.settimeout(READ_TIMEOUT_S)
+            made.settimeout(self._timeout_s or READ_TIMEOUT_S)
         except BaseException:
             made.close()
             raise

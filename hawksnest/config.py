@@ -108,6 +108,27 @@ SERVE = (
     ),
     Option("event-bus-name", "default", "Event bus that PutEvents names."),
     Option("event-webhook", "", "URL that takes these events as JSON by POST instead."),
+    Option(
+        "key-file",
+        "",
+        "File of encryption keys for PutKMSEncryptionKey, made by `hawksnest keys create-encryption-key`.",
+    ),
+    Option(
+        "kms-endpoint",
+        "",
+        "AWS-KMS-compatible endpoint that holds encryption keys for PutKMSEncryptionKey.",
+        pattern="(https?://.+)?",
+        wanted="an http or https address",
+    ),
+    Option("kms-credentials", "", "File with the access key for that endpoint, in AWS's INI form."),
+    Option(
+        "kms-timeout-s",
+        5.0,
+        "Longest time for one call of that endpoint, a second try included.",
+        float,
+        low=0.01,
+        high=60,
+    ),
     Option("preview-api", "on", "Serve the preview API of April 2020 beside today's: on or off."),
     Option("quotas", "none", "Quotas held: none (only what protects the server) or aws (AWS's numbers)."),
     Option("training-threads", 2, "Threads a training may use.", int, low=1, high=1_024),
@@ -200,6 +221,10 @@ class Settings:
     eventbridge_endpoint: str
     event_bus_name: str
     event_webhook: str
+    key_file: str
+    kms_endpoint: str
+    kms_credentials: str
+    kms_timeout_s: float
     preview_api: str
     quotas: str
     training_threads: int

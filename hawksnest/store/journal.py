@@ -63,7 +63,7 @@ class PredictedHead(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class ClosedEvent(EventHead, frozen=True, array_like=True):
-    """The event of a sealed record that was not opened: no entity, no identities; `given` as long as it was."""
+    """The event of a sealed record that was not opened: nobody did it, `given` is only as long as it was."""
 
 
 Head = SentHead | PredictedHead | Labelled | EventDeleted

@@ -148,12 +148,12 @@ class Keyring:
         also while new events are not."""
         if not self.boxes:
             return None
-        found = [id_ for id_ in self.boxes if id_[:2] == tenant]
+        found = [id_ for id_ in list(self.boxes) if id_[:2] == tenant]
         return self.boxes[max(found)] if found else None
 
     def tenants(self) -> set[Tenant]:
         """Everybody who has a data key."""
-        return {id_.tenant for id_ in (*self.boxes, *self.closed)}
+        return {id_.tenant for id_ in (*list(self.boxes), *list(self.closed))}
 
     # passing data keys on to a child ------------------------------------------------------------------
 
@@ -167,13 +167,13 @@ class Keyring:
             return b""
         boxes = [
             [*id_, base64.b64encode(box.key).decode()]
-            for id_, box in self.boxes.items()
+            for id_, box in list(self.boxes.items())
             if wanted(*id_.tenant)
         ]
-        closed = [[*id_, *reason] for id_, reason in self.closed.items() if wanted(*id_.tenant)]
+        closed = [[*id_, *reason] for id_, reason in list(self.closed.items()) if wanted(*id_.tenant)]
         sealing = [
             [*who, *((found.id.number,) if isinstance(found, Box) else (0, *found))]
-            for who, found in self.sealing.items()
+            for who, found in list(self.sealing.items())
             if wanted(*who)
         ]
         return json.dumps([boxes, closed, sealing]).encode() + b"\n"

@@ -11,8 +11,10 @@ from hawksnest.catalog import (
     AccessKey,
     BatchImport,
     BatchPrediction,
+    DataKey,
     Detector,
     DetectorVersion,
+    EncryptionKey,
     EntityType,
     EventDeletion,
     EventType,
@@ -97,6 +99,8 @@ EXAMPLES: list[Resource] = [
     EventDeletion(**TIMES, status="COMPLETE", run=3, event_type="e", finished_at_ms=5),
     TagSet(**TIMES, resource_arn="arn:aws:frauddetector:us-east-1:0:label/fraud", tags={"k": "", "": "v"}),
     AccessKey(**TIMES, access_key_id="AKIA", secret="s", account="000000000000"),
+    EncryptionKey(**TIMES, kms_key="DEFAULT", data_key=0),
+    DataKey(**TIMES, number=1, kms_key="arn:aws:kms:us-east-1:000000000000:key/k", wrapped="AAEC"),
 ]
 
 
