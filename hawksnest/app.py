@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hawksnest.kernel.windows import EntityStates
     from hawksnest.quotas import Quotas
     from hawksnest.snapshot import Snapshots
+    from hawksnest.store.encryption import Encryption
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class App:
     endpoints: "Endpoints"
     quotas: "Quotas"
     background: "Background"
+    encryption: "Encryption"
 
 
 @dataclass(slots=True)

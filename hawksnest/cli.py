@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -125,7 +126,7 @@ def serve(composition: Composition, /, parent: int, **given: Any) -> None:
 
 @cli.group()
 def keys() -> None:
-    """Access keys: who may call, and for which account."""
+    """Access keys: who may call, and for which account; and encryption keys in a key file."""
 
 
 _DATA = tuple(option for option in SERVE if option.name in ("data", "region"))
@@ -171,6 +172,24 @@ def keys_delete(composition: Composition, /, access_key_id: str, **given: Any) -
     """Delete a key; calls signed with it are refused from then on."""
     with composition.catalog(Settings.of(**given)) as catalog:
         delete_key(catalog, access_key_id)
+
+
+@keys.command("create-encryption-key")
+@options(tuple(option for option in SERVE if option.name in ("key-file", "region")))
+@click.option("--account", default="000000000000", show_default=True, help="12-digit account in its ARN.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def keys_create_encryption_key(account: str, as_json: bool, key_file: str, region: str) -> None:
+    """Add an encryption key to the key file and print its ARN, for PutKMSEncryptionKey.
+
+    Whoever loses the file loses what its keys have sealed: keep a copy in another place.
+    """
+    from hawksnest.kms import KeyFile
+
+    if not key_file:
+        raise UsageError("Name the file with --key-file.")
+    Settings.of(account=account, region=region)
+    arn = KeyFile(Path(key_file)).create(region, account, RealWorld())
+    show(as_json, {"kms_encryption_key_arn": arn}, arn)
 
 
 def main(composition: Composition) -> None:

@@ -26,6 +26,7 @@ from hawksnest.kernel.events import parse_timestamp
 from hawksnest.log import sync_folder
 from hawksnest.ml import spec
 from hawksnest.store.ports import Catalog
+from hawksnest.store.sealing import Keyring
 from hawksnest.world import World
 
 _log = logging.getLogger(__name__)
@@ -67,9 +68,18 @@ class Trainings:
     """Runs trainings. Nothing here blocks a caller: one monitor thread does the work."""
 
     def __init__(
-        self, settings: Settings, world: World, catalog: Catalog, on_change: Callable[[Tenant], None]
+        self,
+        settings: Settings,
+        world: World,
+        catalog: Catalog,
+        on_change: Callable[[Tenant], None],
+        keys: Keyring | None = None,
     ) -> None:
-        """`on_change` is called, from the monitor thread, after a training changed its model version."""
+        """`on_change` is called, from the monitor thread, after a training changed its model version.
+
+        `keys`: what children read sealed events with.
+        """
+        self._keys = keys if keys is not None else Keyring()
         self._settings = settings
         self._world = world
         self._catalog = catalog
@@ -190,15 +200,17 @@ class Trainings:
         if (outcome := _outcome(folder)) is not None:
             self._apply(job, folder, outcome)
             return
+        handed = self._keys.handed(job.tenant)
         with (folder / "stderr.txt").open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "hawksnest.worker", "train", str(folder)],
+                [sys.executable, "-m", "hawksnest.worker", "train", str(folder), *handed.flag],
                 stdin=subprocess.PIPE,  # closes when this process dies, however: then the child ends too
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
             )
         self._children[job] = _Child(process, folder, attempt)
+        handed.to(process)
 
     def _finish(self, job: _Job, child: _Child) -> None:
         """The child is gone: apply its result, or start it once more, or give up with a reason."""

@@ -4,7 +4,7 @@ import gc
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from hawksnest import cli, commands
 from hawksnest.app import App
@@ -15,6 +15,7 @@ from hawksnest.console.pages import console
 from hawksnest.event_bus import EventBus, open_target
 from hawksnest.external import Endpoints, endpoint_addresses
 from hawksnest.jobs import Trainings
+from hawksnest.kms import EncryptionKeys
 from hawksnest.metrics import Metrics
 from hawksnest.ops.batch_jobs import resume_jobs
 from hawksnest.ops.model_versions import resume_deployments
@@ -47,10 +48,14 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
     """Everything a server has in hand, opened and, at the end, closed. Raises UsageError."""
     endpoints = Endpoints(endpoint_addresses(settings.model_endpoints), settings.model_timeout_s, world)
     quotas = Quotas(settings.quotas, world)
-    store = open_store(settings, world)
-    try:
+    with (
+        closing(EncryptionKeys(settings, world)) as keys,
+        closing(open_store(settings, world, keys)) as store,
+    ):
         snapshots = Snapshots(store.catalog, settings.data / "models")
-        trainings = Trainings(settings, world, store.catalog, snapshots.catalog_changed)
+        trainings = Trainings(
+            settings, world, store.catalog, snapshots.catalog_changed, store.encryption.keys
+        )
         background = Background(world)
         try:
             yield App(
@@ -64,13 +69,12 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
                 endpoints=endpoints,
                 quotas=quotas,
                 background=background,
+                encryption=store.encryption,
             )
         finally:
             background.close()
             trainings.close()
             endpoints.close()
-    finally:
-        store.close()
 
 
 class Hawksnest:

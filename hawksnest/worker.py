@@ -1,4 +1,6 @@
-"""Child processes of the server: `python -m hawksnest.worker COMMAND PATH`.
+"""Child processes of the server: `python -m hawksnest.worker COMMAND PATH [--keys]`.
+
+With --keys the server writes data keys into the child's standard input before anything else.
 
 A child lives as long as its standard input stays open: the server's end closes when the server ends, however
 it does, so no child outlives it or competes with the one that the next server starts.
@@ -19,6 +21,7 @@ from hawksnest import batch
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
 from hawksnest.store.journal import JournalReader
+from hawksnest.store.sealing import FLAG, Handed, Keyring
 from hawksnest.store.states import write_checkpoint
 from hawksnest.world import RealWorld
 
@@ -27,22 +30,22 @@ PROGRESS_EVERY_S = 0.5
 ORPHANED = 3  # exit code when the server is gone
 
 
-def train(folder: Path) -> None:
+def train(folder: Path, line: bytes) -> None:
     """Run the training of a folder: `spec.json` in, `progress.json` on the way, `result.json` at the end."""
     from hawksnest.ml.training import train as run  # numpy, scikit-learn and LightGBM: only here
 
     spec = msgspec.json.decode((folder / files.SPEC).read_bytes(), type=files.TrainingSpec)
-    with _alone(folder / "lock"), _journal(spec) as journal:
+    with _alone(folder / "lock"), _journal(spec, _keys(line)) as journal:
         outcome = run(spec, _reporter(folder), journal)
         files.write(folder / files.RESULT, outcome)
 
 
-def checkpoint(data_folder: Path) -> None:
+def checkpoint(data_folder: Path, line: bytes) -> None:
     """Write a checkpoint of the entity states of a data folder."""
-    write_checkpoint(data_folder)
+    write_checkpoint(data_folder, _keys(line, partial=True))
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, line: bytes) -> None:
     """Check the file of a batch job: `plan.json` in, rows and `summary.json` out."""
     from hawksnest.ops.batch_rows import prepare as run
 
@@ -50,11 +53,15 @@ def prepare(folder: Path) -> None:
         run(msgspec.json.decode((folder / batch.PLAN).read_bytes(), type=batch.Plan), folder)
 
 
+def _keys(line: bytes, partial: bool = False) -> Keyring:
+    return Keyring.taken(line, partial) if line else Keyring(partial)
+
+
 @contextmanager
-def _journal(spec: files.TrainingSpec) -> Iterator[JournalReader | None]:
+def _journal(spec: files.TrainingSpec, keys: Keyring) -> Iterator[JournalReader | None]:
     """The journal, read beside the server that writes it; None for a training that needs none."""
     if isinstance(spec.source, files.IngestedEvents):
-        with closing(JournalReader.of(Path(spec.source.data) / "journal")) as journal:
+        with closing(JournalReader.of(Path(spec.source.data) / "journal", keys)) as journal:
             yield journal
     else:
         yield None
@@ -94,7 +101,7 @@ def _end_with_server() -> None:
     threading.Thread(target=watch, name="server-watch", daemon=True).start()
 
 
-COMMANDS: dict[str, Callable[[Path], None]] = {
+COMMANDS: dict[str, Callable[[Path, bytes], None]] = {
     "train": train,
     "checkpoint": checkpoint,
     "prepare": prepare,
@@ -104,12 +111,14 @@ COMMANDS: dict[str, Callable[[Path], None]] = {
 def main(arguments: list[str]) -> int:
     """Run one command; the exit code is 0 when it did its work."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    if len(arguments) != 2 or arguments[0] not in COMMANDS:
-        raise UsageError(f"usage: python -m hawksnest.worker {{{'|'.join(COMMANDS)}}} PATH")
-    command, path = arguments
+    handed = arguments[2:] == [FLAG]
+    if len(arguments) != 2 + handed or arguments[0] not in COMMANDS:
+        raise UsageError(f"usage: python -m hawksnest.worker {{{'|'.join(COMMANDS)}}} PATH [{FLAG}]")
+    command, path = arguments[:2]
     os.nice(NICENESS)
+    line = Handed.taken(0) if handed else b""
     _end_with_server()
-    COMMANDS[command](Path(path))
+    COMMANDS[command](Path(path), line)
     return 0
 
 

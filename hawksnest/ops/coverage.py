@@ -8,7 +8,6 @@ from hawksnest.ops.registry import FAMILIES, OPERATIONS
 
 # What an available operation does not do yet
 LIMITS = {
-    "PutKMSEncryptionKey": "Keys of a KMS are refused.",
     "CreateModelVersion": "ACCOUNT_TAKEOVER_INSIGHTS models cannot be trained yet.",
     "GetEventPredictionMetadata": "Prediction explanations are not part of the answer yet.",
 }

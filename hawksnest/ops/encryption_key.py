@@ -2,22 +2,21 @@
 
 from hawksnest.app import App, Call, Operation, Request, Response
 from hawksnest.errors import invalid
-
-DEFAULT = "DEFAULT"
+from hawksnest.store.encryption import DEFAULT
 
 
 def get_kms_encryption_key(app: App, call: Call, request: Request) -> Response:
-    """Which key protects data at rest: always DEFAULT, whatever the disk under the data folder does."""
-    return {"kmsKey": {"kmsEncryptionKeyArn": DEFAULT}}
+    """Which key seals the account's events in this region: an ARN, or DEFAULT when they are not sealed."""
+    return {"kmsKey": {"kmsEncryptionKeyArn": app.encryption.chosen(call.tenant)}}
 
 
 def put_kms_encryption_key(app: App, call: Call, request: Request) -> Response:
-    """Choose the key for data at rest; only DEFAULT is accepted, because nothing would be sealed."""
-    if request["kmsEncryptionKeyArn"] != DEFAULT:
-        raise invalid(
-            "This version of Hawksnest seals nothing with keys of a KMS; only DEFAULT is accepted. Encrypt "
-            "the disk of the data folder instead."
-        )
+    """Choose the key that seals events stored and decided from now on; those there are stay as they are."""
+    arn = request["kmsEncryptionKeyArn"]
+    if arn != DEFAULT and arn.startswith(DEFAULT):  # AWS's own pattern lets DEFAULTS pass
+        raise invalid(f"kmsEncryptionKeyArn is {arn}; it takes the ARN of a key, or DEFAULT.")
+    app.encryption.choose(call.tenant, arn)
+    app.snapshots.catalog_changed(call.tenant)
     return {}
 
 

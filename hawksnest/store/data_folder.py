@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hawksnest import faults
+from hawksnest.catalog import Tenant
 from hawksnest.config import Settings
-from hawksnest.errors import StorageFull, UsageError
+from hawksnest.errors import StorageFull, Transient, UsageError
 from hawksnest.kernel.windows import EntityStates
 from hawksnest.log import sync_folder
-from hawksnest.store.journal import Journal
+from hawksnest.store.encryption import Encryption, Install, KeySource, NoKeys, Reopen
+from hawksnest.store.journal import Journal, JournalReader
 from hawksnest.store.ledger import JournalLedger
+from hawksnest.store.sealing import Box
 from hawksnest.store.sqlite import Database, SqliteCatalog
-from hawksnest.store.states import Checkpointer, load_states
+from hawksnest.store.states import Checkpointer, apply, change, load_states, rebuilt, replay_states
 from hawksnest.world import World, iso_s
 
-FORMAT = 1
+FORMAT = 2  # the newest that is understood
+FIRST_FORMAT = 1  # of a new folder
+SEALED_FORMAT = 2  # from the first encryption key on: older versions cannot read what is sealed
 FOLDERS = ("journal", "states", "models", "jobs", "buckets", "stream")
 DATABASE = "hawksnest.sqlite"
+CATCH_UP_RECORDS = 200  # that are folded with the turn held: a few milliseconds
 
 
 def create_folder(path: Path, world: World) -> None:
@@ -34,7 +40,7 @@ def create_folder(path: Path, world: World) -> None:
         if mark.exists():
             _check_format(path, mark)
         else:
-            _write_format(mark, world)
+            _write_format(mark, FIRST_FORMAT, iso_s(world.now_ms()))
         os.close(os.open(path / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for name in FOLDERS:
             (path / name).mkdir(mode=0o700, exist_ok=True)
@@ -42,11 +48,25 @@ def create_folder(path: Path, world: World) -> None:
         raise UsageError(f"The data folder {path} cannot be written: {error.strerror}.") from error
 
 
-def _write_format(mark: Path, world: World) -> None:
+def _write_format(mark: Path, version: int, created_at: str) -> None:
     temporary = mark.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"format": FORMAT, "created_at": iso_s(world.now_ms())}) + "\n")
+    with temporary.open("w") as file:
+        file.write(json.dumps({"format": version, "created_at": created_at}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     temporary.rename(mark)
     sync_folder(mark.parent)
+
+
+def mark_sealed(path: Path) -> None:
+    """From now on the folder may hold what is sealed. Raises Transient when the mark cannot be written."""
+    mark = path / "format.json"
+    try:
+        known = json.loads(mark.read_text())
+        if known["format"] < SEALED_FORMAT:
+            _write_format(mark, SEALED_FORMAT, known["created_at"])
+    except OSError as error:
+        raise Transient(f"{mark} cannot be written: {error.strerror}.") from error
 
 
 def _check_format(path: Path, mark: Path) -> None:
@@ -92,11 +112,13 @@ class Store:
     ledger: JournalLedger
     states: EntityStates
     checkpointer: Checkpointer
+    encryption: Encryption
     lock: int
 
     def close(self) -> None:
         """Everything on disk, threads ended, files closed, lock given back. No calls may be under way."""
         try:
+            self.encryption.close()
             self.ledger.close()
             self.checkpointer.close(self.ledger.durable_seq)
             self.catalog.close()
@@ -104,9 +126,10 @@ class Store:
             os.close(self.lock)
 
 
-def open_store(settings: Settings, world: World) -> Store:
+def open_store(settings: Settings, world: World, source: KeySource | None = None) -> Store:
     """Open or create the store in `settings.data`, recovered up to its last durable record.
 
+    `source`: who has the encryption keys of those who chose one. Whose key cannot be had is locked out.
     Raises UsageError: no access, a newer format, another server on it, no room, or damage.
     """
     faults.arm(settings.fail_point)
@@ -115,18 +138,21 @@ def open_store(settings: Settings, world: World) -> Store:
     database = journal = None
     try:
         database = Database(settings.data / DATABASE)
-        journal = Journal(settings.data / "journal")
+        catalog = SqliteCatalog(database)
+        encryption = Encryption(catalog, source or NoKeys(), world, lambda: mark_sealed(settings.data))
+        encryption.fetch()
+        journal = Journal(settings.data / "journal", keys=encryption.keys)
         ledger = JournalLedger(database, journal)
         states, checkpoint_seq = load_states(settings.data / "states", journal, ledger.durable_seq)
-        catalog = SqliteCatalog(database)
-        checkpointer = Checkpointer(settings.data, checkpoint_seq)
+        checkpointer = Checkpointer(settings.data, checkpoint_seq, keys=encryption.keys)
 
         def tick() -> None:
             catalog.refresh()
             checkpointer.tick(ledger.durable_seq)
 
         ledger.follow(tick)
-        return Store(catalog, ledger, states, checkpointer, lock)
+        encryption.start(_reopener(settings.data / "states", ledger, states, encryption))
+        return Store(catalog, ledger, states, checkpointer, encryption, lock)
     except BaseException as error:
         if journal is not None:
             journal.close()
@@ -140,3 +166,27 @@ def open_store(settings: Settings, world: World) -> Store:
                 f"The data folder {settings.data} cannot be opened: {error.strerror}."
             ) from error
         raise
+
+
+def _reopener(folder: Path, ledger: JournalLedger, states: EntityStates, encryption: Encryption) -> Reopen:
+    """Makes a tenant's states anew, beside everybody's calls, once more of its events can be read."""
+
+    def reopen(tenant: Tenant, boxes: list[Box], install: Install) -> None:
+        def mine(who: tuple[str, str]) -> bool:
+            encryption.check()
+            return who == tenant
+
+        keys = ledger.journal.keys.copy()
+        keys.admit(boxes)
+        journal = JournalReader(ledger.journal.log, keys)
+        seq = ledger.durable_seq
+        fresh = rebuilt(folder, journal, tenant, seq, mine)
+        while ledger.durable_seq - seq > CATCH_UP_RECORDS:
+            seq = replay_states(journal, fresh, seq, of=mine)
+        with ledger.turn:
+            for each in range(seq + 1, ledger.last_seq + 1):
+                apply(fresh, change(journal, each, journal.head(each, opened=True)), mine)
+            states.adopt(fresh, *tenant)
+            install()
+
+    return reopen

@@ -52,6 +52,10 @@ class KeySource(Protocol):
         """A data key that was made for the tenant."""
 
 
+class Stopped(Exception):
+    """The server is closing."""
+
+
 class NoKeys:
     """No source of keys: what stores opened by tests and tools have."""
 
@@ -200,6 +204,11 @@ class Encryption:
         if self._thread is not None:
             self._thread.join()
 
+    def check(self) -> None:
+        """Raise Stopped when the server is closing."""
+        if self._stopping.is_set():
+            raise Stopped
+
     def _wanted(self, tenant: Tenant) -> int:
         choice = self._catalog.get(tenant, EncryptionKey, "current")
         return 0 if choice is None else choice.data_key
@@ -224,10 +233,11 @@ class Encryption:
             self._wake.clear()
             wait_s = min(RETRY_MAX_S, wait_s * 2)
             for tenant in sorted({id_.tenant for id_ in list(self.keys.closed)} | self._asked):
-                if self._stopping.is_set():
-                    return
                 try:
+                    self.check()
                     self._try(tenant, reopen)
+                except Stopped:
+                    return
                 except (ServiceError, Transient) as fault:  # the catalogue, say; the next round tries again
                     _log.warning("Encryption keys of account %s in %s wait: %s", *tenant, fault)
 

@@ -6,9 +6,11 @@ children through a pipe. A data key that cannot be had leaves what it sealed clo
 """
 
 import base64
+import contextlib
 import itertools
 import json
 import os
+import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from hawksnest.world import unpredictable
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+FLAG = "--keys"  # in a child's command line: its standard input begins with data keys
 HANDED_MAX_BYTES = 4 << 20  # of the line that a child is given its data keys in
 _COUNTED_BITS = 32  # of a nonce; the others begin at random
 _NONCES = 1 << 8 * NONCE_BYTES
@@ -157,14 +160,14 @@ class Keyring:
 
     # passing data keys on to a child ------------------------------------------------------------------
 
-    def handed(self, tenant: Tenant | None = None) -> bytes:
-        """The keyring, or what of it is a tenant's, as a line for the pipe to a child; empty without keys."""
+    def handed(self, tenant: Tenant | None = None) -> "Handed":
+        """The keyring, or what of it is a tenant's, for a child."""
 
         def wanted(account: str, region: str) -> bool:
             return tenant is None or (account, region) == tenant
 
         if not any(wanted(*who) for who in self.tenants()):
-            return b""
+            return Handed(b"")
         boxes = [
             [*id_, base64.b64encode(box.key).decode()]
             for id_, box in list(self.boxes.items())
@@ -176,7 +179,7 @@ class Keyring:
             for who, found in list(self.sealing.items())
             if wanted(*who)
         ]
-        return json.dumps([boxes, closed, sealing]).encode() + b"\n"
+        return Handed(json.dumps([boxes, closed, sealing]).encode() + b"\n")
 
     @classmethod
     def taken(cls, line: bytes, partial: bool) -> "Keyring":
@@ -195,12 +198,31 @@ class Keyring:
         return made
 
 
-def read_line(fd: int) -> bytes:
-    """The line that `handed` made, from a pipe that carries nothing else. Raises EOFError."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        part = os.read(fd, 65_536)
-        if not part or len(line) > HANDED_MAX_BYTES:
-            raise EOFError("the data keys did not come")
-        line += part
-    return bytes(line)
+class Handed:
+    """Data keys on their way to a child: by its standard input, so that nobody else can see them."""
+
+    def __init__(self, line: bytes) -> None:
+        self._line = line
+
+    @property
+    def flag(self) -> list[str]:
+        """What the child's command line says when there are any."""
+        return [FLAG] if self._line else []
+
+    def to(self, child: "subprocess.Popen[bytes]") -> None:
+        """Write them into the child's pipe; a child that is gone is left to whoever waits for it."""
+        if self._line and child.stdin is not None:
+            with contextlib.suppress(OSError):
+                child.stdin.write(self._line)
+                child.stdin.flush()
+
+    @staticmethod
+    def taken(fd: int) -> bytes:
+        """The line, in the child, for `Keyring.taken`. Raises EOFError."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            part = os.read(fd, 65_536)
+            if not part or len(line) > HANDED_MAX_BYTES:
+                raise EOFError("the data keys did not come")
+            line += part
+        return bytes(line)

@@ -1,37 +1,30 @@
 """Entity states on disk: checkpoints, and folding the journal's tail into them.
 
-A checkpoint is a file `<sequence>.states`: a header and the chunks of `EntityStates.snapshot()`, each with
-its length and checksum. A child process writes it from the journal alone; the server never stops for it.
+A child process writes checkpoints (`checkpoint.py`) from the journal alone; the server never stops for it.
 """
 
 import contextlib
 import logging
-import os
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 from hawksnest import faults
+from hawksnest.catalog import Tenant
 from hawksnest.config import SERVE, from_environment
 from hawksnest.kernel.windows import EntityStates, Footprint
 from hawksnest.kernel.windows import footprint as make_footprint
-from hawksnest.log import sync_folder
-from hawksnest.store.journal import EventHead, Head, JournalReader, PredictedHead, SentHead
+from hawksnest.store.checkpoint import checkpoints, restore, restore_part, write
+from hawksnest.store.journal import ClosedEvent, EventHead, Head, JournalReader, PredictedHead, SentHead
 from hawksnest.store.records import EventDeleted, Labelled, StoredEvent
+from hawksnest.store.sealing import Keyring, UnknownDataKey
 
 EVERY_RECORDS = 100_000  # at most; a young journal gets its checkpoints sooner
 FIRST_RECORDS = 20_000  # folded again in less than half a second
 AT_SHUTDOWN_RECORDS = 20_000  # fewer are folded again faster than a checkpoint is written
 SHUTDOWN_WAIT_S = 1.0
-KEPT = 2
-
-_MAGIC = b"HNSTSTA1"
-_HEADER = struct.Struct("<8sQI")
-_CHUNK = struct.Struct("<II")
 
 _log = logging.getLogger(__name__)
 
@@ -61,32 +54,58 @@ def changes(journal: JournalReader, after: int = 0) -> Iterator[Change]:
     """What the records above `after` do to the entity states, in order.
 
     A stored form reverts the one it replaces, so that an event id counts once; so does a deletion.
-    Predictions that were not stored and labels change nothing.
+    Predictions that were not stored and labels change nothing, nor does what is sealed and cannot be opened.
     """
-    for seq, head in journal.heads(after):
-        yield _change(journal, seq, head)
+    for seq, head in journal.heads(after, opened=True):
+        yield change(journal, seq, head)
 
 
-def _change(journal: JournalReader, seq: int, head: Head) -> Change:
+def change(journal: JournalReader, seq: int, head: Head) -> Change:
+    """What one record, whose head was opened, does to the entity states."""
     revert = fold = None
     if not isinstance(head, Labelled):
         if not isinstance(head, EventDeleted) and (isinstance(head, SentHead) or head.stored):
-            fold = footprint(head.event)
+            fold = _mark(head.event)
         if head.replaces:
-            replaced = journal.head(head.replaces)
+            replaced = journal.head(head.replaces, opened=True)
             assert isinstance(replaced, SentHead | PredictedHead)
-            revert = footprint(replaced.event)
+            revert = _mark(replaced.event)
     return Change(seq, revert, fold)
 
 
-def replay_states(journal: JournalReader, states: EntityStates, after: int = 0) -> int:
-    """Fold everything above `after` into the states; returns the last sequence folded."""
-    for seq, revert, fold in changes(journal, after):
-        if revert is not None:
-            states.revert(revert)
-        if fold is not None:
-            states.fold(fold)
-        after = seq
+def _mark(event: EventHead) -> Footprint | None:
+    return None if isinstance(event, ClosedEvent) else footprint(event)
+
+
+def apply(states: EntityStates, change: Change, of: Callable[[tuple[str, str]], bool] | None = None) -> None:
+    """Do to the states what a record does; `of`: only if it is one of these tenants'."""
+    _, revert, fold = change
+    if revert is not None and (of is None or of(revert[:2])):
+        states.revert(revert)
+    if fold is not None and (of is None or of(fold[:2])):
+        states.fold(fold)
+
+
+def replay_states(
+    journal: JournalReader,
+    states: EntityStates,
+    after: int = 0,
+    upto: int | None = None,
+    of: Callable[[tuple[str, str]], bool] | None = None,
+) -> int:
+    """Fold everything above `after`, up to `upto`, into the states; returns the last sequence folded.
+
+    `of`: only what is of these tenants (account, region). In a child, ends before the first record that is
+    sealed with a data key younger than the child.
+    """
+    try:
+        for each in changes(journal, after):
+            if upto is not None and each.seq > upto:
+                break
+            apply(states, each, of)
+            after = each.seq
+    except UnknownDataKey:
+        pass
     return after
 
 
@@ -94,15 +113,15 @@ def load_states(folder: Path, journal: JournalReader, last_seq: int) -> tuple[En
     """The states after record `last_seq`, and the sequence of the checkpoint they were made from.
 
     Checkpoints that are damaged or ahead of the journal are removed; without any the whole journal is
-    folded.
+    folded. Of tenants that are locked out the states may be anything; `rebuilt` makes them anew.
     """
     for leftover in folder.glob("*.tmp"):
         leftover.unlink()
-    for seq, path in _checkpoints(folder):
+    for seq, path in checkpoints(folder):
         try:
             if seq <= last_seq:
-                states = _restore(path, seq)
-                replay_states(journal, states, seq)
+                states, unfit = restore(path, seq, journal.keys)
+                _go_on(journal, states, seq, unfit)
                 return states, seq
             _log.warning("checkpoint %s is ahead of the journal and was removed", path.name)
         except ValueError as error:
@@ -113,95 +132,80 @@ def load_states(folder: Path, journal: JournalReader, last_seq: int) -> tuple[En
     return states, 0
 
 
-def write_checkpoint(data_folder: Path) -> int:
-    """Write a checkpoint of the states at the journal's end; returns its sequence. Run in a child process.
+def _go_on(journal: JournalReader, states: EntityStates, after: int, unfit: set[Tenant]) -> int:
+    """Fold the journal's tail into the states of a checkpoint, and make those of `unfit` tenants anew.
 
-    The previous checkpoint plus the journal's tail make the new one. Nothing of the server is touched.
+    Returns the last sequence folded. Tenants that are locked out are left as they are.
     """
-    faults.arm(from_environment(next(option for option in SERVE if option.name == "fail-point")))
-    folder = data_folder / "states"
-    journal = JournalReader.of(data_folder / "journal")
-    try:
-        states, seq = EntityStates(), 0
-        for found, path in _checkpoints(folder):
-            try:
-                states, seq = _restore(path, found), found
-                break
-            except ValueError:  # the server removes it at its next start
-                continue
-        last = replay_states(journal, states, seq)
-    finally:
-        journal.close()
-    if last > seq:
-        _write(folder, last, states)
+    if not unfit:
+        return replay_states(journal, states, after)
+    last = replay_states(journal, states, after, of=lambda tenant: tenant not in unfit)
+    anew = {tenant for tenant in unfit if not journal.keys.locked(tenant)}
+    if anew:
+        fresh = EntityStates()
+        replay_states(journal, fresh, 0, last, anew.__contains__)
+        for tenant in anew:
+            states.adopt(fresh, *tenant)
     return last
 
 
-def _write(folder: Path, seq: int, states: EntityStates) -> None:
-    path = folder / f"{seq:020d}.states"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_HEADER.pack(_MAGIC, seq, crc32(_MAGIC + seq.to_bytes(8, "little"))))
-            for chunk in states.snapshot():
-                file.write(_CHUNK.pack(len(chunk), crc32(chunk)))
-                file.write(chunk)
-                if faults.armed:
-                    file.flush()
-                    faults.point("in_checkpoint")
-            file.write(_CHUNK.pack(0, 0))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(folder)
-    for _, old in _checkpoints(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+def rebuilt(
+    folder: Path, journal: JournalReader, tenant: Tenant, upto: int, mine: Callable[[tuple[str, str]], bool]
+) -> EntityStates:
+    """The states of one tenant after record `upto`, from all of its events that can be read now.
 
-
-def _restore(path: Path, seq: int) -> EntityStates:
-    """The states of a checkpoint that is whole to its last byte. Raises ValueError."""
-    chunks = _read(path, seq)
-    states = EntityStates.restore(chunks)
-    if next(chunks, None) is not None:
-        raise ValueError("it goes on after its end")
+    `mine` says whether something is the tenant's; it may raise to stop.
+    """
+    states, after = EntityStates(), 0
+    for seq, path in checkpoints(folder):
+        with contextlib.suppress(ValueError, OSError):  # damaged, or the child has removed it meanwhile
+            found = restore_part(path, seq, tenant, journal.keys) if seq <= upto else None
+            if found is not None:
+                states, after = found, seq
+                break
+    replay_states(journal, states, after, upto, mine)
     return states
 
 
-def _read(path: Path, seq: int) -> Iterator[bytes]:
-    """The chunks of a checkpoint. Raises ValueError as soon as something is wrong with it."""
-    with path.open("rb") as file:
-        if file.read(_HEADER.size) != _HEADER.pack(_MAGIC, seq, crc32(_MAGIC + seq.to_bytes(8, "little"))):
-            raise ValueError("its header is damaged")
-        while True:
-            head = file.read(_CHUNK.size)
-            if len(head) < _CHUNK.size:
-                raise ValueError("it ends early")
-            length, crc = _CHUNK.unpack(head)
-            if length == 0:
-                if crc or file.read(1):
-                    raise ValueError("its end is damaged")
-                return
-            chunk = file.read(length)
-            if len(chunk) < length or crc32(chunk) != crc:
-                raise ValueError("a chunk is damaged")
-            yield chunk
+def write_checkpoint(data_folder: Path, keys: Keyring | None = None) -> int:
+    """Write a checkpoint of the states at the journal's end; returns its sequence. Run in a child process.
 
-
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(sequence, file) of the finished checkpoints, newest first."""
-    return sorted(
-        ((int(path.stem), path) for path in folder.glob("*.states") if path.stem.isdigit()), reverse=True
-    )
+    The previous checkpoint plus the journal's tail make the new one. Nothing of the server is touched.
+    `keys`: what the server had when it started the child; what is sealed with a younger data key ends it.
+    """
+    faults.arm(from_environment(next(option for option in SERVE if option.name == "fail-point")))
+    folder = data_folder / "states"
+    keys = keys if keys is not None else Keyring(partial=True)
+    journal = JournalReader.of(data_folder / "journal", keys)
+    try:
+        states, unfit, seq = EntityStates(), set[Tenant](), 0
+        for found, path in checkpoints(folder):
+            try:
+                states, unfit = restore(path, found, keys)
+                seq = found
+                break
+            except ValueError:  # the server removes it at its next start
+                continue
+        last = _go_on(journal, states, seq, unfit)
+    finally:
+        journal.close()
+    if last > seq:
+        write(folder, last, states, keys, {each for each in keys.tenants() if keys.locked(each)})
+    return last
 
 
 class Checkpointer:
     """Starts the child that writes checkpoints, at most one at a time."""
 
-    def __init__(self, data_folder: Path, last_checkpoint_seq: int, every: int = EVERY_RECORDS) -> None:
+    def __init__(
+        self,
+        data_folder: Path,
+        last_checkpoint_seq: int,
+        every: int = EVERY_RECORDS,
+        keys: Keyring | None = None,
+    ) -> None:
         self._data_folder = data_folder
+        self._keys = keys if keys is not None else Keyring()
         self._seq = last_checkpoint_seq
         self._every = every
         self._child: subprocess.Popen[bytes] | None = None
@@ -237,7 +241,11 @@ class Checkpointer:
 
     def _start(self, durable_seq: int) -> None:
         command = [sys.executable, "-m", "hawksnest.worker", "checkpoint", str(self._data_folder)]
+        handed = self._keys.handed()
         with contextlib.suppress(OSError):
             # The worker ends when its standard input does: it never outlives this process.
-            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            self._child = subprocess.Popen(
+                [*command, *handed.flag], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
             self._seq = durable_seq
+            handed.to(self._child)

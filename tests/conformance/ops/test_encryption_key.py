@@ -17,6 +17,10 @@ def test_m10_what_is_no_key_is_refused(empty):
     assert "regular expression pattern" in message
 
 
-def test_a_key_that_would_seal_nothing_is_refused(empty):
-    assert "only DEFAULT" in empty.ve(empty.c.put_kms_encryption_key, kmsEncryptionKeyArn=KEY)
+def test_a_server_without_keys_says_how_to_get_them(empty):
+    assert "--key-file or --kms-endpoint" in empty.ve(empty.c.put_kms_encryption_key, kmsEncryptionKeyArn=KEY)
     assert empty.c.get_kms_encryption_key()["kmsKey"]["kmsEncryptionKeyArn"] == "DEFAULT"
+
+
+def test_what_only_begins_like_the_default_is_refused(empty):
+    assert "ARN of a key" in empty.ve(empty.c.put_kms_encryption_key, kmsEncryptionKeyArn="DEFAULTS")

@@ -32,7 +32,9 @@ def boto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     world, metrics, absent = RealWorld(), Metrics(), cast(Any, None)
     settings = Settings.of(data=folder, body_limit=4_000_000)
     catalog = SqliteCatalog(Database(folder / "hawksnest.sqlite"))
-    app = App(settings, world, catalog, absent, absent, absent, absent, absent, absent, Background(world))
+    app = App(
+        settings, world, catalog, absent, absent, absent, absent, absent, absent, Background(world), absent
+    )
     door = Door(app, REGISTRY, KeyRing(catalog, "frauddetector"), metrics)
     key = create_key(catalog, world, "000000000000")
     with BackgroundServer(Site(app, door, metrics)) as server:

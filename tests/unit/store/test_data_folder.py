@@ -13,7 +13,14 @@ from hawksnest import faults
 from hawksnest.catalog import Label, Tenant
 from hawksnest.config import Settings
 from hawksnest.errors import UsageError
-from hawksnest.store.data_folder import FORMAT, create_folder, lock_folder, open_catalog, open_store
+from hawksnest.store.data_folder import (
+    FIRST_FORMAT,
+    FORMAT,
+    create_folder,
+    lock_folder,
+    open_catalog,
+    open_store,
+)
 from hawksnest.store.states import footprint
 from hawksnest.world import ManualWorld
 
@@ -34,7 +41,7 @@ def test_a_new_folder_gets_its_layout_and_opens_again(tmp_path: Path) -> None:
     store.states.fold(footprint(event("e")))
     before = store.states.contents()
     store.close()
-    assert json.loads((data / "format.json").read_text())["format"] == FORMAT
+    assert json.loads((data / "format.json").read_text())["format"] == FIRST_FORMAT
     assert {"journal", "states", "models", "jobs", "buckets", "stream"} <= {
         path.name for path in data.iterdir()
     }

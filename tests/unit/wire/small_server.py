@@ -112,6 +112,7 @@ class SmallServer:
             absent,
             absent,
             Background(self.world),
+            absent,
         )
         self.key: AccessKey = create_key(self.catalog, self.world, "000000000000")
         self.door = Door(
