@@ -3,6 +3,9 @@
 The first half reads the customer's file once and writes checked rows in frames (`rows`), what it refused
 (`rejects`) and, last, `summary.json`. The second half takes rows from there and keeps `point.json`, from
 where it goes on after a crash. Nothing here is needed once the job has ended.
+
+Whatever holds values of the file is sealed when the tenant has an encryption key: a run keeps to one data key
+from its first file to its last, named in the summary.
 """
 
 import os
@@ -15,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from hawksnest.kernel.events import VariableSpec
+from hawksnest.store.sealing import Box
 
 PLAN, ROWS, REJECTS, SUMMARY, POINT, OUTPUT = (
     "plan.json",
@@ -27,6 +31,8 @@ PLAN, ROWS, REJECTS, SUMMARY, POINT, OUTPUT = (
 FOREVER_MS = 2**62
 FRAME_ROWS = 100
 FRAME_BYTES = 256 << 10
+PIECE_BYTES = 64 << 10  # of a text file, sealed at once
+CHUNK_BYTES = 1 << 20
 _LENGTH = struct.Struct("<I")
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -74,6 +80,7 @@ class Summary(msgspec.Struct, frozen=True):
     failed: int
     broken: str = ""
     header: str = ""  # predictions: the output's header line
+    data_key: int = 0  # of the tenant, that seals the run's files; 0: they are in clear
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -90,8 +97,9 @@ class Point(msgspec.Struct, frozen=True):
 class Frames:
     """Writes rows in frames."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, box: Box | None = None) -> None:
         self._file = path.open("wb")
+        self._box = box
         self._encode = msgspec.msgpack.Encoder().encode
         self._rows: list[bytes] = []
         self._bytes = 0
@@ -106,6 +114,8 @@ class Frames:
 
     def _flush(self) -> None:
         payload = b"".join((b"\xdd", len(self._rows).to_bytes(4, "big"), *self._rows))  # a msgpack array
+        if self._box is not None:
+            payload = self._box.seal(payload, _place(ROWS, self._file.tell()))
         self._file.write(_LENGTH.pack(len(payload)) + payload)
         self._rows, self._bytes = [], 0
 
@@ -121,7 +131,7 @@ class Frames:
             os.fsync(self._file.fileno())
 
 
-def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, int, list[Row]]]:
+def frames(path: Path, offset: int = 0, box: Box | None = None) -> Iterator[tuple[int, int, list[Row]]]:
     """(offset of the frame, offset behind it, rows) of each frame from `offset` on."""
     decode = msgspec.msgpack.Decoder(list[Row]).decode
     with path.open("rb") as file:
@@ -129,8 +139,84 @@ def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, int, list[Row]]]:
         while head := file.read(_LENGTH.size):
             payload = file.read(_LENGTH.unpack(head)[0])
             after = offset + len(head) + len(payload)
+            if box is not None:
+                payload = box.open(payload, _place(ROWS, offset))
             yield offset, after, decode(payload)
             offset = after
+
+
+class Text:
+    """A file of lines that is written in order, sealed in pieces if there is a box.
+
+    After `flush`, `tell` is a place up to which the file can be kept when the rest is written anew.
+    """
+
+    def __init__(self, path: Path, keep: int = 0, box: Box | None = None) -> None:
+        """Of what is there, the first `keep` bytes stay."""
+        path.touch()
+        self._file = path.open("r+b", buffering=0)
+        self._file.truncate(keep)
+        self._file.seek(keep)
+        self._name = path.name
+        self._box = box
+        self._waiting = bytearray()
+
+    def write(self, lines: bytes) -> None:
+        """Add whole lines."""
+        self._waiting += lines
+        if len(self._waiting) >= PIECE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        if self._waiting:
+            piece = bytes(self._waiting)
+            if self._box is not None:
+                piece = self._box.seal(piece, _place(self._name, self._file.tell()))
+                piece = _LENGTH.pack(len(piece)) + piece
+            self._waiting.clear()
+            left = memoryview(piece)
+            while left:
+                left = left[self._file.write(left) :]
+
+    def tell(self) -> int:
+        """How many bytes of the file are written."""
+        return self._file.tell()
+
+    def fileno(self) -> int:
+        """For a sync."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._file:
+            self.flush()
+
+    def __enter__(self) -> "Text":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def parts(path: Path, box: Box | None = None) -> Iterator[bytes]:
+    """What was written into a `Text`, in parts of any size; nothing where there is no file."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if box is None:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+            return
+        offset = 0
+        while head := file.read(_LENGTH.size):
+            piece = file.read(_LENGTH.unpack(head)[0])
+            yield box.open(piece, _place(path.name, offset))
+            offset += len(head) + len(piece)
+
+
+def _place(name: str, offset: int) -> bytes:
+    return f"batch {name} {offset}".encode()
 
 
 def read(path: Path, kind: type[S]) -> S | None:

@@ -21,7 +21,7 @@ from hawksnest import batch
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
 from hawksnest.store.journal import JournalReader
-from hawksnest.store.sealing import FLAG, Handed, Keyring
+from hawksnest.store.sealing import FLAG, Handed, Keyring, Reason
 from hawksnest.store.states import write_checkpoint
 from hawksnest.world import RealWorld
 
@@ -49,8 +49,11 @@ def prepare(folder: Path, line: bytes) -> None:
     """Check the file of a batch job: `plan.json` in, rows and `summary.json` out."""
     from hawksnest.ops.batch_rows import prepare as run
 
+    plan = msgspec.json.decode((folder / batch.PLAN).read_bytes(), type=batch.Plan)
+    box = next(iter(_keys(line).sealing.values()), None)  # of the one tenant whose job it is
+    assert not isinstance(box, Reason), "a tenant that is locked out starts no job"
     with _alone(folder / "lock"):
-        run(msgspec.json.decode((folder / batch.PLAN).read_bytes(), type=batch.Plan), folder)
+        run(plan, folder, box=box)
 
 
 def _keys(line: bytes, partial: bool = False) -> Keyring:

@@ -20,6 +20,7 @@ from hawksnest.errors import ServiceError, Transient, invalid
 from hawksnest.kernel.events import EventSchema, parse_timestamp
 from hawksnest.ops.requests import label_pair, the_event
 from hawksnest.snapshot import EventTypeSnapshot
+from hawksnest.store.sealing import Box
 from hawksnest.world import iso_ms
 
 NEEDED = ("EVENT_ID", "EVENT_TIMESTAMP", "ENTITY_ID", "ENTITY_TYPE")
@@ -51,12 +52,14 @@ class _BrokenRow(Exception):
     """The row being read breaks the file; the message goes on after "Row N"."""
 
 
-def prepare(plan: Plan, folder: Path, ask: Callable[[], None] = lambda: None) -> Summary:
+def prepare(
+    plan: Plan, folder: Path, ask: Callable[[], None] = lambda: None, box: Box | None = None
+) -> Summary:
     """Check the plan's file; leaves rows, rejects and summary in the folder.
 
-    `ask` is called now and then and may raise to stop.
+    `ask` is called now and then and may raise to stop. `box`: what the files are sealed with.
     """
-    frames, rejects = Frames(folder / batch.ROWS), Report(folder / batch.REJECTS)
+    frames, rejects = Frames(folder / batch.ROWS, box), Report(folder / batch.REJECTS, box)
     work = _Reading(plan, frames, rejects, ask)
     broken = ""
     try:
@@ -78,7 +81,8 @@ def prepare(plan: Plan, folder: Path, ask: Callable[[], None] = lambda: None) ->
     finally:
         frames.close(whole=not broken)
         rejects.close()
-    summary = Summary(work.row, rejects.count, broken, work.header)
+    data_key = 0 if box is None else box.id.number
+    summary = Summary(work.row, rejects.count, broken, work.header, data_key)
     batch.write(folder / batch.SUMMARY, summary, synced=True)
     return summary
 
@@ -86,18 +90,20 @@ def prepare(plan: Plan, folder: Path, ask: Callable[[], None] = lambda: None) ->
 class Report:
     """The lines of refused rows: row number, event id, reason; at most REPORT_ROWS_MAX."""
 
-    def __init__(self, path: Path, mode: str = "w") -> None:
-        self._file = path.open(mode, encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+    def __init__(self, path: Path, box: Box | None = None) -> None:
+        self._file = batch.Text(path, box=box)
         self.count = 0
 
     def add(self, row: int, event_id: str, reason: str) -> None:
         """One refused row."""
         self.count += 1
         if self.count <= REPORT_ROWS_MAX:
-            self._writer.writerow((row, event_id[:64], reason))
+            self._write(str(row), event_id[:64], reason)
         elif self.count == REPORT_ROWS_MAX + 1:
-            self._writer.writerow(("", "", f"Only the first {REPORT_ROWS_MAX} refused rows are listed."))
+            self._write("", "", f"Only the first {REPORT_ROWS_MAX} refused rows are listed.")
+
+    def _write(self, *fields: str) -> None:
+        self._file.write((line([*fields]) + "\n").encode())
 
     def close(self) -> None:
         """Write what is left."""

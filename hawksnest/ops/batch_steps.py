@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from hawksnest import batch
 from hawksnest.app import App
@@ -30,10 +29,10 @@ from hawksnest.ops.requests import resolve
 from hawksnest.predict import FUTURE_MAX_MS, send
 from hawksnest.snapshot import DetectorSnapshot
 from hawksnest.store.records import EventKey, EventSent, Predicted
+from hawksnest.store.sealing import Box, DataKeyId, Reason
 
 POINT_EVERY_S = 1.0
 SMALL_BYTES = 64 << 10  # a smaller file is checked here: a child process would cost more than the work
-CHUNK_BYTES = 1 << 20
 ATTEMPTS_MAX = 2  # a child that died is started once more
 _POLL_S = 0.02
 _CHECK_REST_S = 0.0005  # after every frame that is only looked at
@@ -46,7 +45,7 @@ def import_rows(app: App, tenant: Tenant, job: BatchImport, folder: Path, stop: 
     summary = work.checked_file(predicts=False)
     refused = summary.failed
     if summary.broken:
-        (folder / batch.OUTPUT).write_text(line(["", "", summary.broken]) + "\n", encoding="utf-8")
+        work.begin_output(line(["", "", summary.broken]) + "\n")
         work.deliver(True, whole=False)
         raise Failed(summary.broken)
     event_type = app.snapshots.event_type(tenant, job.event_type)
@@ -63,7 +62,7 @@ def import_rows(app: App, tenant: Tenant, job: BatchImport, folder: Path, stop: 
         point = Point(seq=job.first_seq, checked=True)
         batch.write(folder / batch.POINT, point)
 
-    def store(row: Row, out: BinaryIO, done: "_Done") -> bool:
+    def store(row: Row, out: batch.Text, done: "_Done") -> bool:
         if done.record(row.row) is not None:
             return True
         given = (job.event_type, row.event_id, row.entity_type, row.entity_id, row.event_at_ms, row.timestamp)
@@ -113,7 +112,7 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
             return line(["", "", "", f"ValidationException: {fault.message}"])
         return results(record)
 
-    def predict(row: Row, out: BinaryIO, done: "_Done") -> bool:
+    def predict(row: Row, out: batch.Text, done: "_Done") -> bool:
         record = done.record(row.row)
         if row.fault:
             text = line(["", "", "", row.fault])
@@ -125,9 +124,7 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
     snapshot()  # a version that cannot be used ends the job
     point = work.point()
     if not point.written:
-        header = (summary.header + "\n").encode()
-        (folder / batch.OUTPUT).write_bytes(header)
-        point = Point(seq=job.first_seq, written=len(header))
+        point = Point(seq=job.first_seq, written=work.begin_output(summary.header + "\n"))
     work.each_row(point, predict)
     work.report(summary.total, 0)
     work.deliver(True)
@@ -182,6 +179,7 @@ class _Work:
         self._job = job
         self._folder = folder
         self._stop = stop
+        self._box: Box | None = None  # what the run's files are sealed with
         self._total = self._refused = 0
         settings = app.settings
         name = f"{job.job_id}_{job.created_at_ms // 1000}_output.csv"
@@ -194,15 +192,25 @@ class _Work:
         self._stop.report = Progress(processed, failed, self._total, now_ms)
 
     def checked_file(self, predicts: bool) -> Summary:
-        """The file's rows in frames, made now or before the last crash."""
+        """The file's rows in frames, made now or before the last crash.
+
+        Raises ServiceError when the tenant's encryption key cannot be used.
+        """
+        keys = self._app.encryption.keys
+        box = keys.sealer(self._tenant)
         summary = batch.read(self._folder / batch.SUMMARY, Summary)
         if summary is None:
             self._buckets.check_target(self._output)
             plan = self._plan(predicts)
             if self._buckets.size(plan.uri) <= SMALL_BYTES:
-                summary = prepare(plan, self._folder, self._stop.check)
+                summary = prepare(plan, self._folder, self._stop.check, box)
             else:
                 summary = self._child(plan)
+        if summary.data_key:  # the key that the run began with, whatever the tenant has chosen since
+            found = keys.find(DataKeyId(*self._tenant, summary.data_key))
+            if isinstance(found, Reason):
+                raise found.fault()
+            self._box = found
         if not summary.broken:
             advance(self._app, self._tenant, self._job)
             self._total, self._refused = summary.total, 0 if predicts else summary.failed
@@ -238,13 +246,15 @@ class _Work:
     def _child(self, plan: Plan) -> Summary:
         """Check the file in a process of its own. Raises Failed when it dies again and again."""
         batch.write(self._folder / batch.PLAN, plan)
-        command = [sys.executable, "-m", "hawksnest.worker", "prepare", str(self._folder)]
+        handed = self._app.encryption.keys.handed(self._tenant)
+        command = [sys.executable, "-m", "hawksnest.worker", "prepare", str(self._folder), *handed.flag]
         for _ in range(ATTEMPTS_MAX):
             with (self._folder / "stderr.txt").open("wb") as stderr:
                 child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
                 )
             try:
+                handed.to(child)
                 while child.poll() is None:
                     self._stop.pause(_POLL_S)
             finally:
@@ -266,7 +276,7 @@ class _Work:
         """How many rows will be refused because their event is stored with another time."""
         app, (account, region) = self._app, self._tenant
         found = 0
-        for _, _, rows in batch.frames(self._folder / batch.ROWS):
+        for _, _, rows in batch.frames(self._folder / batch.ROWS, box=self._box):
             for row in rows:
                 known = app.ledger.known(EventKey(account, region, self._job.event_type, row.event_id))
                 found += known is not None and known.stored and known.event_at_ms != row.event_at_ms
@@ -281,17 +291,20 @@ class _Work:
             return Point(seq=self._job.first_seq)
         return noted
 
-    def each_row(self, point: Point, handle: "Callable[[Row, BinaryIO, _Done], bool]") -> int:
+    def begin_output(self, text: str) -> int:
+        """Write the output's beginning; how many bytes of the file that takes."""
+        with batch.Text(self._folder / batch.OUTPUT, box=self._box) as out:
+            out.write(text.encode())
+            out.flush()
+            return out.tell()
+
+    def each_row(self, point: Point, handle: "Callable[[Row, batch.Text, _Done], bool]") -> int:
         """Hand out every row behind the point; returns how many were refused (`handle` said False)."""
         world, failed = self._app.world, point.failed
         done = _Done(self._app, self._tenant, self.pace, self._job.run, point.seq)
         due_s = world.monotonic_s() + POINT_EVERY_S
-        output = self._folder / batch.OUTPUT
-        output.touch()
         offset = point.offset
-        with output.open("r+b") as out:
-            out.truncate(point.written)
-            out.seek(point.written)
+        with batch.Text(self._folder / batch.OUTPUT, point.written, self._box) as out:
 
             def one(row: Row) -> None:
                 nonlocal failed
@@ -304,13 +317,13 @@ class _Work:
                     due_s = world.monotonic_s() + POINT_EVERY_S
                     self._note(out, offset, row.row, failed)
 
-            for frame, _, rows in batch.frames(self._folder / batch.ROWS, point.offset):
+            for frame, _, rows in batch.frames(self._folder / batch.ROWS, point.offset, self._box):
                 offset = frame
                 self.pace.through((row for row in rows if row.row > point.row), one, tell)
             self.pace.sync()
         return failed
 
-    def _note(self, out: BinaryIO, offset: int, row: int, failed: int) -> None:
+    def _note(self, out: batch.Text, offset: int, row: int, failed: int) -> None:
         self.pace.sync()  # everything up to `row` is in the journal, everything later behind it
         out.flush()
         os.fsync(out.fileno())
@@ -334,12 +347,5 @@ class _Work:
     def _parts(self) -> Iterable[bytes]:
         if isinstance(self._job, BatchImport):
             yield REPORT_HEADER.encode()
-            yield from _chunks(self._folder / batch.REJECTS)
-        yield from _chunks(self._folder / batch.OUTPUT)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    if path.exists():
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+            yield from batch.parts(self._folder / batch.REJECTS, self._box)
+        yield from batch.parts(self._folder / batch.OUTPUT, self._box)
