@@ -192,6 +192,10 @@ class Trainings:
         version = self._catalog.get(job.tenant, ModelVersion, *job.key)
         if version is None or version.status != IN_PROGRESS:
             return
+        locked = self._keys.locked(job.tenant)
+        if locked is not None:
+            self._fail(job, locked.message)
+            return
         folder = self._folder(job)
         if _created_at(folder) != version.created_at_ms:  # nothing there, or an earlier version of that name
             shutil.rmtree(folder, ignore_errors=True)

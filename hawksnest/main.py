@@ -52,7 +52,7 @@ def open_app(settings: Settings, world: World) -> Iterator[App]:
         closing(EncryptionKeys(settings, world)) as keys,
         closing(open_store(settings, world, keys)) as store,
     ):
-        snapshots = Snapshots(store.catalog, settings.data / "models")
+        snapshots = Snapshots(store.catalog, settings.data / "models", store.encryption.keys)
         trainings = Trainings(
             settings, world, store.catalog, snapshots.catalog_changed, store.encryption.keys
         )

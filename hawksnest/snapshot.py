@@ -33,6 +33,7 @@ from hawksnest.kernel.events import EventSchema, Value, VariableSpec, default_va
 from hawksnest.kernel.lang import Scope, check, normalise_elements
 from hawksnest.store.ports import Catalog
 from hawksnest.store.records import RuleTrace
+from hawksnest.store.sealing import Keyring
 
 if TYPE_CHECKING:
     from hawksnest.ml.artefact import ServedModel
@@ -110,9 +111,11 @@ def variable_spec(variable: Variable) -> VariableSpec:
 class Snapshots:
     """Cache of snapshots by tenant; bounded, the one built longest ago goes first."""
 
-    def __init__(self, catalog: Catalog, models: Path) -> None:
+    def __init__(self, catalog: Catalog, models: Path, keys: Keyring | None = None) -> None:
+        """`models`: the folder of artefacts; `keys`: what sealed ones are opened with."""
         self._catalog = catalog
         self._models_folder = models
+        self._keys = keys
         self._event_types: OrderedDict[tuple[Tenant, str], EventTypeSnapshot] = OrderedDict()
         self._detectors: OrderedDict[tuple[Tenant, str, str | None], DetectorSnapshot] = OrderedDict()
         self._models: OrderedDict[str, ServedModel] = OrderedDict()
@@ -158,7 +161,8 @@ class Snapshots:
         return found
 
     def load_model(self, tenant: Tenant, key: ModelKey) -> "ServedModel":
-        """The artefact of a trained version, loaded once. Raises ValidationException when there is none."""
+        """The artefact of a trained version, loaded once. Raises ValidationException when there is none, and
+        another ServiceError when it is sealed with a data key that cannot be had."""
         resource = self._catalog.get(tenant, ModelVersion, *key)
         if resource is None or resource.artefact is None:
             raise invalid(f"Model version {key.model_id} {key.version} has no trained artefact.")
@@ -166,7 +170,7 @@ class Snapshots:
         if found is None:
             from hawksnest.ml.artefact import load  # heavy (LightGBM): only where a model is served
 
-            found = load(self._models_folder / resource.artefact)
+            found = load(self._models_folder / resource.artefact, tenant, self._keys)
             _remember(self._models, resource.artefact, found, MODELS_MAX)
         return found
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from hawksnest import batch
+from hawksnest.catalog import Tenant
 from hawksnest.errors import UsageError
 from hawksnest.ml import spec as files
 from hawksnest.store.journal import JournalReader
@@ -35,8 +36,9 @@ def train(folder: Path, line: bytes) -> None:
     from hawksnest.ml.training import train as run  # numpy, scikit-learn and LightGBM: only here
 
     spec = msgspec.json.decode((folder / files.SPEC).read_bytes(), type=files.TrainingSpec)
-    with _alone(folder / "lock"), _journal(spec, _keys(line)) as journal:
-        outcome = run(spec, _reporter(folder), journal)
+    keys = _keys(line)
+    with _alone(folder / "lock"), _journal(spec, keys) as journal:
+        outcome = run(spec, _reporter(folder), journal, keys.newest(Tenant(spec.account, spec.region)))
         files.write(folder / files.RESULT, outcome)
 
 

@@ -11,7 +11,7 @@ from hawksnest.kernel.windows import EntityStates, Footprint
 from hawksnest.ml.dataset import REPORT_EVERY, Dataset, LabelMap, Tell, check_rows, columns_of
 from hawksnest.ml.spec import IngestedEvents, TrainingSpec
 from hawksnest.ml.validation import Report
-from hawksnest.store.journal import EventHead, Head, JournalReader, PredictedHead, SentHead
+from hawksnest.store.journal import ClosedEvent, EventHead, Head, JournalReader, PredictedHead, SentHead
 from hawksnest.store.records import EventDeleted, EventKey, EventSent, Labelled, Predicted, StoredEvent
 from hawksnest.store.states import footprint
 
@@ -27,7 +27,7 @@ class History:
     """The stored events of one event type, read from the journal as often as needed.
 
     Labels are as known at the end of the journal. An event sent again counts once, with its newest form, at
-    the newest arrival; deleted events are gone.
+    the newest arrival; deleted events are gone, and so are sealed ones that cannot be opened.
     """
 
     def __init__(self, spec: TrainingSpec, source: IngestedEvents, journal: JournalReader) -> None:
@@ -37,10 +37,18 @@ class History:
         self._latest: dict[str, _Latest] = {}
         self._replaced: set[str] = set()  # ids whose footprint must be taken back at some time
         self._end = 0
+        self._closed: set[str] = set()  # ids of stored events that cannot be opened
         self._survey()
 
     def dataset(self, report: Report, tell: Tell) -> Dataset:
         """The events inside the time window, in order of arrival. Raises Unusable when there is none."""
+        if self._closed:
+            report.file_level(
+                "INFO",
+                "Some stored events cannot be read.",
+                f"{len(self._closed)} stored events of type {self._spec.event_type} are sealed with an "
+                "encryption key that cannot be used now; the model is trained without them.",
+            )
         dataset = Dataset(columns_of(self._spec))
         label_of = LabelMap(self._spec)
         for event in self._rows():
@@ -92,7 +100,7 @@ class History:
     def _survey(self) -> None:
         """First reading: which records count, and the labels."""
         latest = self._latest
-        for seq, head in self._journal.heads():
+        for seq, head in self._journal.heads(opened=True):
             self._end = seq
             key = head.event.key if isinstance(head, SentHead | PredictedHead) else head.key
             if not self._ours(key):
@@ -101,13 +109,18 @@ class History:
             if isinstance(head, Labelled):
                 if known is not None:
                     latest[key.event_id] = known._replace(label=head.label)
-            elif (event := _stored(head)) is not None:
-                if known is not None:
-                    self._replaced.add(key.event_id)
-                latest[key.event_id] = _Latest(seq, event.label)
-            elif isinstance(head, EventDeleted) and known is not None:
+                continue
+            event = _stored(head)
+            if event is None and not isinstance(head, EventDeleted):
+                continue
+            self._closed.discard(key.event_id)
+            if known is not None:
                 self._replaced.add(key.event_id)
                 del latest[key.event_id]
+            if isinstance(event, ClosedEvent):
+                self._closed.add(key.event_id)
+            elif event is not None:
+                latest[key.event_id] = _Latest(seq, event.label)
 
     def _rows(self) -> Iterator[StoredEvent]:
         """The newest form of each stored event inside the window."""
@@ -119,14 +132,17 @@ class History:
 
     def _arrivals(self) -> Iterator[tuple[str, EventHead | None, bool]]:
         """Everything that changes the states: (event id, the event or None for a deletion, is it a row)."""
-        for seq, head in self._journal.heads():
+        for seq, head in self._journal.heads(opened=True):
             if seq > self._end:  # the server goes on writing
                 return
             if isinstance(head, EventDeleted):
                 if self._ours(head.key):
                     yield head.key.event_id, None, False
             elif (event := _stored(head)) is not None and self._ours(event.key):
-                yield event.key.event_id, event, self._is_row(seq, event)
+                if isinstance(event, ClosedEvent):
+                    yield event.key.event_id, None, False
+                else:
+                    yield event.key.event_id, event, self._is_row(seq, event)
 
     def _is_row(self, seq: int, event: StoredEvent | EventHead) -> bool:
         """Is this record the newest form of one of our events, and inside the window?"""

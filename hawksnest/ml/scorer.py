@@ -21,21 +21,24 @@ _RAW_SCORE = 1  # C_API_PREDICT_RAW_SCORE
 class RowScorer:
     """A loaded model. Raw scores are log-odds; the same bits as `Booster.predict(raw_score=True)`."""
 
-    def __init__(self, model: Path, features: int) -> None:
-        """`model`: LightGBM's text format. Raises ValueError when it is not one of `features` columns."""
+    def __init__(self, model: Path | bytes, features: int) -> None:
+        """`model`: a file in LightGBM's text format, or such a text.
+
+        Raises ValueError when it is not one of `features` columns.
+        """
         self._library = _library()
         self._lock = Lock()
         self._booster = ctypes.c_void_p()
         self._fast = ctypes.c_void_p()
-        self._check(
-            self._library.LGBM_BoosterCreateFromModelfile(
-                str(model).encode(), ctypes.byref(ctypes.c_int()), ctypes.byref(self._booster)
-            )
-        )
+        make, what = self._library.LGBM_BoosterCreateFromModelfile, str(model)
+        if isinstance(model, bytes):
+            make, what = self._library.LGBM_BoosterLoadModelFromString, "The model"
+        text = model if isinstance(model, bytes) else str(model).encode()
+        self._check(make(text, ctypes.byref(ctypes.c_int()), ctypes.byref(self._booster)))
         trained = ctypes.c_int()
         self._check(self._library.LGBM_BoosterGetNumFeature(self._booster, ctypes.byref(trained)))
         if trained.value != features:
-            raise ValueError(f"{model} takes {trained.value} features; the feature plan makes {features}.")
+            raise ValueError(f"{what} takes {trained.value} features; the feature plan makes {features}.")
         self._check(
             self._library.LGBM_BoosterPredictForMatSingleRowFastInit(
                 self._booster,

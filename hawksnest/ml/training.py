@@ -32,6 +32,7 @@ from hawksnest.ml.spec import (
 )
 from hawksnest.ml.validation import Report, Unusable, check_counts, check_entities, check_split, usable
 from hawksnest.store.journal import JournalReader
+from hawksnest.store.sealing import Box
 
 HELD_OUT = 0.15  # of the labelled events, the newest
 SEARCH_HELD_OUT = 0.2  # of the older ones, again the newest: chooses shape and number of trees
@@ -52,9 +53,12 @@ class _Split:
 
 
 def train(
-    spec: TrainingSpec, report: Callable[[float, str], None], journal: JournalReader | None = None
+    spec: TrainingSpec,
+    report: Callable[[float, str], None],
+    journal: JournalReader | None = None,
+    box: Box | None = None,
 ) -> TrainingOutcome:
-    """Train one model version; the artefact goes to `spec.folder`/artefact.
+    """Train one model version; the artefact goes to `spec.folder`/artefact, sealed if there is a box.
 
     `report` gets the share done (0..1) and what is being done. `journal` is read for ingested events.
     Data that cannot train a model gives an outcome that says why; nothing is raised for it.
@@ -65,14 +69,14 @@ def train(
         return TrainingOutcome(ok=False, result=failure(spec.model_type, title, content), reason=title)
     messages = Report()
     try:
-        return _train(spec, messages, report, journal)
+        return _train(spec, messages, report, journal, box)
     except Unusable as error:
         result = results(error.report.to_json(), spec.model_type)
         return TrainingOutcome(ok=False, result=result, reason=error.report.reason)
 
 
 def _train(
-    spec: TrainingSpec, messages: Report, tell: Tell, journal: JournalReader | None
+    spec: TrainingSpec, messages: Report, tell: Tell, journal: JournalReader | None, box: Box | None
 ) -> TrainingOutcome:
     tell(0.0, "reading events")
     dataset, history = _read(spec, messages, _part(tell, 0.0, 0.15), journal)
@@ -109,7 +113,7 @@ def _train(
             "python": platform.python_version(),
         },
     }
-    artefact.save(Path(spec.folder) / ARTEFACT, trees.text(booster), plan, calibration, card)
+    artefact.save(Path(spec.folder) / ARTEFACT, trees.text(booster), plan, calibration, card, box)
     tell(1.0, "done")
     result = results(messages.to_json(), spec.model_type, shown, uncertainty, importance, groups)
     return TrainingOutcome(ok=True, result=result)

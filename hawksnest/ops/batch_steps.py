@@ -28,7 +28,7 @@ from hawksnest.ops.pace import Pace
 from hawksnest.ops.requests import resolve
 from hawksnest.predict import FUTURE_MAX_MS, send
 from hawksnest.snapshot import DetectorSnapshot
-from hawksnest.store.records import EventKey, EventSent, Predicted
+from hawksnest.store.records import EventKey, EventSent, Outline, Predicted
 from hawksnest.store.sealing import Box, DataKeyId, Reason
 
 POINT_EVERY_S = 1.0
@@ -37,6 +37,10 @@ ATTEMPTS_MAX = 2  # a child that died is started once more
 _POLL_S = 0.02
 _CHECK_REST_S = 0.0005  # after every frame that is only looked at
 _SAID = 500  # characters of a dead child's last words
+UNREADABLE = (
+    "AccessDeniedException: The row was decided; the decision is sealed with a key that cannot be used."
+)
+_RowRecord = EventSent | Predicted | Outline
 
 
 def import_rows(app: App, tenant: Tenant, job: BatchImport, folder: Path, stop: Stop) -> None:
@@ -116,6 +120,8 @@ def predict_rows(app: App, tenant: Tenant, job: BatchPrediction, folder: Path, s
         record = done.record(row.row)
         if row.fault:
             text = line(["", "", "", row.fault])
+        elif isinstance(record, Outline):
+            text = line(["", "", "", UNREADABLE])
         else:
             text = results(record) if isinstance(record, Predicted) else decided(row, snapshot())
         out.write(f"{row.shown},{text}\n".encode())
@@ -142,21 +148,19 @@ class _Done:
     """The records that an earlier server wrote for a run after its last note, in the order of their rows."""
 
     def __init__(self, app: App, tenant: Tenant, pace: Pace, run: int, after: int) -> None:
-        self._records: Iterator[EventSent | Predicted] | None = self._of(app, tenant, run, after)
+        self._records: Iterator[_RowRecord] | None = self._of(app, tenant, run, after)
         self._pace = pace
         self._next = next(self._records, None)
 
     @staticmethod
-    def _of(app: App, tenant: Tenant, run: int, after: int) -> Iterator[EventSent | Predicted]:
+    def _of(app: App, tenant: Tenant, run: int, after: int) -> Iterator["_RowRecord"]:
         for _, record in app.ledger.replay(after):
-            if (
-                isinstance(record, EventSent | Predicted)
-                and record.run == run
-                and record.event.key.tenant == tenant
-            ):
-                yield record
+            if isinstance(record, EventSent | Predicted | Outline) and record.run == run:
+                key = record.key if isinstance(record, Outline) else record.event.key
+                if key.tenant == tenant:
+                    yield record
 
-    def record(self, row: int) -> EventSent | Predicted | None:
+    def record(self, row: int) -> "_RowRecord | None":
         """The record of a row, None when it is still to be done; rows are asked for in order."""
         if self._records is None:
             return None
