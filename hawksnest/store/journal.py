@@ -128,9 +128,12 @@ class JournalReader:
         return record
 
     def listed(self, seq: int) -> Record:
-        """One record that is known to exist; of a sealed one what its outline says, the rest is empty."""
+        """One record that is known to exist; one that cannot be opened has what its outline says, no more."""
         record = _decode_record(self._payload(seq))
-        return _blank(_decode_outline(record.outline)) if isinstance(record, Sealed) else record
+        if isinstance(record, Sealed):
+            outline, plain = self._opened(record)
+            return _blank(outline) if isinstance(plain, Reason) else _record(plain)
+        return record
 
     def head(self, seq: int, opened: bool = False) -> Head:
         """One record, decoded only as far as projections and states need; see `heads`."""

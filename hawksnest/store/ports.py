@@ -135,7 +135,7 @@ class Ledger(Protocol):
     ) -> tuple[Sequence[Predicted], str]:
         """Newest first; the second value is an opaque mark for the next page, "" on the last.
 
-        Of sealed predictions they have what the outline says (ids, times, the detector), nothing else.
+        Those that are sealed and cannot be opened have ids, times and the detector, nothing else.
         """
 
     def statistics(self, tenant: Tenant, event_type: str) -> EventStatistics: ...

@@ -10,6 +10,7 @@ from hawksnest.store.data_folder import DATABASE
 from hawksnest.store.journal import Journal
 from hawksnest.store.ledger import JournalLedger
 from hawksnest.store.ports import Catalog, Ledger
+from hawksnest.store.sealing import Box, DataKeyId, Keyring
 from hawksnest.store.sqlite import Database, SqliteCatalog
 
 
@@ -25,10 +26,10 @@ class Opened(Protocol):
 class SqliteOpened:
     """SQLite beside a journal of small segments, the projections followed by a thread as in the server."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, keys: Keyring | None = None) -> None:
         self._database = Database(place / DATABASE)
         self.catalog: Catalog = SqliteCatalog(self._database)
-        self._ledger = JournalLedger(self._database, Journal(place / "journal", 256 << 10))
+        self._ledger = JournalLedger(self._database, Journal(place / "journal", 256 << 10, keys))
         self.ledger: Ledger = self._ledger
         self._ledger.follow()
 
@@ -37,7 +38,18 @@ class SqliteOpened:
         self._database.close()
 
 
-FACTORIES: list[Callable[[Path], Opened]] = [SqliteOpened]
+class SealedOpened(SqliteOpened):
+    """The same, with the events of one of the tenants sealed."""
+
+    def __init__(self, place: Path) -> None:
+        keys = Keyring()
+        box = Box(DataKeyId("000000000000", "us-east-1", 1), bytes(range(32)))
+        keys.admit([box])
+        keys.sealing[box.id.tenant] = box
+        super().__init__(place, keys)
+
+
+FACTORIES: list[Callable[[Path], Opened]] = [SqliteOpened, SealedOpened]
 
 
 class Place:
