@@ -185,13 +185,14 @@ class EntityStates:
 
     def contents(self) -> dict[tuple[str, ...], Any]:
         """All keys with what they hold, free of internal numbers and caches: for comparing two states."""
-        names: dict[int, tuple[str, ...]] = {}
+        names: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {}  # by scope
         held = {}
         for place, kind, value, state in self._keys():
             side = "entity" if isinstance(state, EntityState) else "identity"
-            names[state.number] = (*place, side, kind, value)
-            held[names[state.number]] = state
-        return {name: state.contents(names) for name, state in held.items()}
+            name = (*place, side, kind, value)
+            names.setdefault(place, {})[state.number] = name
+            held[name] = state
+        return {name: state.contents(names[name[:3]]) for name, state in held.items()}
 
 
 _NO_ENTITIES: dict[str, EntityState] = {}
