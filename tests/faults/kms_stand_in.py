@@ -46,6 +46,7 @@ class KmsStandIn:
     def __init__(self, folder: Path) -> None:
         self.keys: dict[str, Key] = {}
         self.calls: list[str] = []
+        self.data_keys: list[bytes] = []  # in clear, as they were given out
         self.faults: list[
             Refused | dict[str, Any]
         ] = []  # answers to the next calls, instead of the right one
@@ -130,6 +131,7 @@ class KmsStandIn:
         if request.get("KeySpec") != "AES_256":
             raise Refused("ValidationException")
         plain, nonce = os.urandom(32), os.urandom(12)
+        self.data_keys.append(plain)
         sealed = AESGCM(key.material).encrypt(nonce, plain, _context(request))
         blob = len(key.arn).to_bytes(1) + key.arn.encode() + nonce + sealed
         return {

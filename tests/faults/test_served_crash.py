@@ -18,7 +18,7 @@ from hawksnest.client import Client
 from hawksnest.config import Settings
 from hawksnest.errors import ServiceError, Transient
 from hawksnest.faults import POINTS
-from hawksnest.store.data_folder import open_store
+from hawksnest.store.data_folder import Store, open_store
 from hawksnest.store.records import EventKey, EventSent, StoredEvent
 from hawksnest.store.states import footprint
 from hawksnest.world import RealWorld, iso_s, seeded
@@ -175,8 +175,8 @@ def outcomes_in(results: list[dict[str, Any]]) -> tuple[str, ...]:
 class Auditor:
     """Runs rounds on one data folder; knows what every answered call of all rounds has said."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.served = Served(folder)
+    def __init__(self, folder: Path, seed: int, *options: str) -> None:
+        self.served = Served(folder, *options)
         self.facts: dict[str, Fact] = {}
         self.answered = self.unclear = 0
         self._round = 0
@@ -188,9 +188,13 @@ class Auditor:
         with self.served.client() as client:
             deploy(client)
 
+    def open_store(self) -> Store:
+        """The store of the server, which is not running."""
+        return open_store(Settings.of(data=self.served.data), WORLD)
+
     def fill(self, count: int) -> None:
         """As many events as make a checkpoint due; the server is not running."""
-        store = open_store(Settings.of(data=self.served.data), WORLD)
+        store = self.open_store()
         try:
             store.checkpointer._seq = 10**9  # none is made here: the server is to do it
             for number in range(count):
@@ -297,7 +301,7 @@ class Auditor:
         """Stop or kill the server if it runs, idle; what it leaves equals a recount of its journal."""
         if self.served.alive:
             self._random.choice((self.served.kill, self.served.stop))()
-        store = open_store(Settings.of(data=self.served.data), WORLD)
+        store = self.open_store()
         try:
             records = list(store.ledger.replay())
             assert [seq for seq, _ in records] == list(range(1, len(records) + 1))
