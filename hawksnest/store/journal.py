@@ -191,10 +191,14 @@ class Journal(JournalReader):
         appended.
         """
         payload = _encode(record)
-        if self.keys.sealing and isinstance(record, EventSent | Predicted):
-            box = self.keys.sealer(record.event.key.tenant)
-            if box is not None:
-                payload = _sealed(record, payload, box)
+        sealing = self.keys.sealing
+        if sealing and isinstance(record, (EventSent, Predicted)):
+            key = record.event.key
+            found = sealing.get((key.account, key.region))
+            if isinstance(found, Box):
+                payload = _sealed(record, payload, found)
+            elif found is not None:
+                raise found.fault()
         return self.log.append(payload)
 
 
@@ -210,28 +214,29 @@ def replay_journal(folder: Path, after: int = 0) -> Iterator[tuple[int, Record |
 def _sealed(record: EventSent | Predicted, plain: bytes, box: Box) -> bytes:
     """The record as it is appended for a tenant with an encryption key."""
     event = record.event
-    outline = Outline(
-        decided=False,
-        key=event.key,
-        event_at_ms=event.event_at_ms,
-        timestamp=event.timestamp,
-        given_bytes=len(_encode(event.given)),
-        label=event.label,
-        labelled_at=event.labelled_at,
-        seen_at_ms=event.seen_at_ms,
-        replaces=record.replaces,
-        run=record.run,
-        row=record.row,
+    of_all = (
+        event.key,
+        event.event_at_ms,
+        event.timestamp,
+        len(_encode(event.given)),
+        event.label,
+        event.labelled_at,
+        event.seen_at_ms,
+        record.replaces,
+        record.run,
+        record.row,
     )
     if isinstance(record, Predicted):
-        outline = msgspec.structs.replace(
-            outline,
-            decided=True,
-            stored=record.stored,
-            predicted_at_ms=record.predicted_at_ms,
-            detector_id=record.detector_id,
-            detector_version=record.detector_version,
+        outline = Outline(
+            True,
+            *of_all,
+            record.stored,
+            record.predicted_at_ms,
+            record.detector_id,
+            record.detector_version,
         )
+    else:
+        outline = Outline(False, *of_all)
     shown = _encode(outline)
     return _encode(Sealed(msgspec.Raw(shown), box.id.number, box.seal(plain, shown)))
 

@@ -129,12 +129,12 @@ class Outline(msgspec.Struct, frozen=True, array_like=True):
     labelled_at: str | None
     seen_at_ms: int
     replaces: int
+    run: int = 0
+    row: int = 0
     stored: bool = True
     predicted_at_ms: int = 0
     detector_id: str = ""
     detector_version: str = ""
-    run: int = 0
-    row: int = 0
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True, tag=5):
