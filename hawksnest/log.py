@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
@@ -36,6 +36,7 @@ from hawksnest.segments import (
 __all__ = ["LogDamaged", "LogFailed", "LogReader", "SegmentLog", "sync_folder"]
 
 SEGMENT_BYTES = 64 << 20
+FIRST_SEGMENT_BYTES = 4 << 20  # of a new log: small enough to be written with zeros before its first record
 
 _LENGTH_CRC = struct.Struct("<II")
 _MARKS = struct.Struct("<QQ")
@@ -82,7 +83,7 @@ class SegmentLog:
             unfinished.unlink()
         bases = first_seqs(folder)
         base = bases[-1] if bases else 1
-        self._adopt(open_segment(folder, base, os.O_RDWR) if bases else self._create(base), base)
+        self._adopt(open_segment(folder, base, os.O_RDWR) if bases else self._first(), base)
         self._last_seq, self._offset = self._scan(base - 1, DATA_START)
         self._durable_seq = self._last_seq
         self._cut()
@@ -122,16 +123,36 @@ class SegmentLog:
                         f"the log {self._folder} could not go on in a new segment: {error.strerror}"
                     )
                     raise LogFailed(self._failure) from error
-            seq = self._last_seq + 1
-            marks = _MARKS.pack(seq, self._durable_seq)
+            return self._put([payload])
+
+    def append_together(self, payloads: Sequence[bytes]) -> int | None:
+        """Buffer several records; returns the first one's sequence.
+
+        None, and nothing was appended, unless the current segment has room for all. Raises LogFailed.
+        """
+        size = HEAD.size * len(payloads) + sum(map(len, payloads))
+        with self._lock:
+            if self._failure is not None:
+                raise LogFailed(self._failure)
+            if self._offset + size > self._size or size > RECORD_BYTES_MAX:
+                return None
+            return self._put(payloads)
+
+    def _put(self, payloads: Sequence[bytes]) -> int:
+        """Buffer records that the segment has room for; returns the first one's sequence."""
+        seq = self._last_seq
+        first = seq + 1
+        if not self._pending or self._pending[-1].fd != self._fd:
+            self._pending.append(_Batch(self._fd, self._offset, first))
+        records, durable, offset = self._pending[-1].records, self._durable_seq, self._offset
+        for seq, payload in enumerate(payloads, first):
+            marks = _MARKS.pack(seq, durable)
             head = _LENGTH_CRC.pack(len(payload), crc32(payload, crc32(marks)))
-            if not self._pending or self._pending[-1].fd != self._fd:
-                self._pending.append(_Batch(self._fd, self._offset, seq))
-            self._pending[-1].records.append(b"".join((head, marks, payload)))
-            self._index.note(seq, self._offset)
-            self._offset += size
-            self._last_seq = seq
-            return seq
+            records.append(b"".join((head, marks, payload)))
+            self._index.note(seq, offset)
+            offset += HEAD.size + len(payload)
+        self._offset, self._last_seq = offset, seq
+        return first
 
     def flush(self) -> int:
         """Write and sync everything appended before the call; returns the durable sequence.
@@ -230,18 +251,9 @@ class SegmentLog:
         self._spares += 1  # the name of the one before may be in use by a roll under way
         path = self._folder / f"spare.{self._spares}.tmp"
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = _zeros(path, self._segment_bytes)
         except OSError:
-            return
-        try:
-            os.posix_fallocate(fd, 0, self._segment_bytes)
-            zeros = bytes(_STEP_BYTES)
-            for offset in range(0, self._segment_bytes, _STEP_BYTES):
-                os.pwritev(fd, [zeros[: self._segment_bytes - offset]], offset, os.RWF_DSYNC)
-        except OSError:
-            os.close(fd)
-            path.unlink(missing_ok=True)
-            return
+            return  # `append` says it, if there is still no room by then
         with self._lock:
             self._spare = fd, path
 
@@ -263,6 +275,14 @@ class SegmentLog:
                 self._spare = None
             self._failure = "the log is closed"
             self._reader.close()
+
+    def _first(self) -> int:
+        """Create a log's first segment."""
+        if self._segment_bytes > FIRST_SEGMENT_BYTES:
+            path = self._folder / "first.tmp"
+            with contextlib.suppress(OSError):  # `_create` says what is wrong
+                self._spare = _zeros(path, FIRST_SEGMENT_BYTES), path
+        return self._create(1)
 
     def _roll(self) -> None:
         """Go on in a new segment; StorageFull leaves everything as it was."""
@@ -337,6 +357,21 @@ class SegmentLog:
                 used = offset + len(chunk.rstrip(b"\0"))
             offset += len(chunk)
         return used
+
+
+def _zeros(path: Path, size: int) -> int:
+    """A new file of durable zeros, open."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size)
+        zeros = bytes(_STEP_BYTES)
+        for offset in range(0, size, _STEP_BYTES):
+            os.pwritev(fd, [zeros[: size - offset]], offset, os.RWF_DSYNC)
+    except OSError:
+        os.close(fd)
+        path.unlink(missing_ok=True)
+        raise
+    return fd
 
 
 def _write(batch: _Batch) -> None:

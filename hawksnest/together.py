@@ -80,13 +80,15 @@ def _decide(
     except Exception:  # noqa: BLE001  whoever fails must not take the others along
         alone += together
     else:
-        folds = []
-        for place, mark, record in zip(together, marks, records, strict=True):
-            made[place] = _appended(app, asked[place].call, record)
-            if record.stored and made[place] is record:
-                folds.append(mark)
-        for mark in folds:
-            app.states.fold(mark)
+        seqs = app.ledger.append_new(records)
+        for place, mark, record, seq in zip(together, marks, records, seqs, strict=True):
+            if isinstance(seq, Exception):
+                made[place] = seq
+                continue
+            made[place], call = record, asked[place].call
+            call.seq = max(call.seq, seq)
+            if record.stored:
+                app.states.fold(mark)
     for place in alone:
         try:
             made[place] = predict(app, *asked[place])
@@ -101,10 +103,3 @@ def _is_new(app: App, key: EventKey) -> bool:
     except LookAgain:
         return False
 
-
-def _appended(app: App, call: Call, record: Predicted) -> Predicted | Exception:
-    try:
-        call.seq = max(call.seq, app.ledger.append(record, new=True))
-    except Exception as fault:  # noqa: BLE001  it belongs to the one who asked
-        return fault
-    return record

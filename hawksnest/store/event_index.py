@@ -166,10 +166,10 @@ class EventIndex:
             return True, newest[1]
         return not self.filter.perhaps(fingerprint(key)), None
 
-    def appended(self, key: EventKey, seq: int, entry: Entry | None) -> None:
-        """A record was appended that leaves the event id in this state."""
+    def appended(self, states: Iterable[tuple[EventKey, tuple[int, Entry | None]]]) -> None:
+        """Records were appended: the sequence of each, and the state that it leaves its event id in."""
         with self._lock:
-            self._tail[key] = (seq, entry)
+            self._tail.update(states)
 
     def projected(self, keys: Iterable[tuple[EventKey, int]], upto: int) -> None:
         """The projection has committed everything about these (key, fingerprint) up to that sequence."""

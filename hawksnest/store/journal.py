@@ -1,6 +1,6 @@
 """The journal: records of `records.py` in a segment log. The truth that everything else is folded from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -200,6 +200,12 @@ class Journal(JournalReader):
             elif found is not None:
                 raise found.fault()
         return self.log.append(payload)
+
+    def append_together(self, records: Sequence[Record]) -> int | None:
+        """Buffer several records; returns the first one's sequence. None: `append` them one by one."""
+        if self.keys.sealing:
+            return None
+        return self.log.append_together([_encode(record) for record in records])
 
 
 def replay_journal(folder: Path, after: int = 0) -> Iterator[tuple[int, Record | Outline]]:

@@ -61,27 +61,54 @@ class JournalLedger:
         """Everything up to here is on disk."""
         return self.journal.log.durable_seq
 
-    def append(self, record: Record, new: bool = False) -> int:
-        """Sequence number of the record. `new`: in this turn `settled` knew nothing of its event id.
+    def append(self, record: Record) -> int:
+        """Sequence number of the record.
 
         Raises StorageFull, and Transient when the projections are LAG_MAX records behind; then nothing was
         appended.
         """
-        log = self.journal.log
-        if log.last_seq - self.projections.seq > LAG_MAX:
-            raise Transient(f"More than {LAG_MAX:,} records wait to be indexed; try again.")
+        self._admit()
         key = key_of(record)
         with self._turn:  # held already by callers that have read what they decide on
-            old = None
-            if not new:
-                seq, looked_up, entry = self._last
-                old = entry if seq == log.last_seq and looked_up == key else self._index.entry(key)
+            seq, looked_up, entry = self._last
+            last_seq = self.journal.log.last_seq
+            old = entry if seq == last_seq and looked_up == key else self._index.entry(key)
             stays = isinstance(record, Labelled) or (isinstance(record, Predicted) and not record.stored)
             if old is not None and old.stored_seq and not stays:
                 record = msgspec.structs.replace(record, replaces=old.stored_seq)
             seq = self.journal.append(record)
-            self._index.appended(key, seq, advance(old, seq, record))
+            self._index.appended([(key, (seq, advance(old, seq, record)))])
             return seq
+
+    def append_new(self, records: Sequence[Predicted]) -> list[int | Exception]:
+        """`append` of records of different event ids that `settled` knew nothing of in this turn.
+
+        For each its sequence, or what `append` raises.
+        """
+        with self._turn:
+            try:
+                self._admit()
+                first = self.journal.append_together(records)
+            except (Transient, LogFailed) as fault:
+                return [fault] * len(records)
+            if first is None:
+                return [self._appended(record) for record in records]
+            seqs = range(first, first + len(records))
+            self._index.appended(
+                (record.event.key, (seq, advance(None, seq, record)))
+                for seq, record in zip(seqs, records, strict=True)
+            )
+            return list(seqs)
+
+    def _appended(self, record: Predicted) -> int | Exception:
+        try:
+            return self.append(record)
+        except Exception as fault:  # noqa: BLE001  it belongs to the one whose record this is
+            return fault
+
+    def _admit(self) -> None:
+        if self.journal.log.last_seq - self.projections.seq > LAG_MAX:
+            raise Transient(f"More than {LAG_MAX:,} records wait to be indexed; try again.")
 
     def flush(self) -> int:
         """Write and sync everything appended so far; returns the durable sequence. Raises LogFailed."""

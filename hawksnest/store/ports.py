@@ -97,11 +97,16 @@ class Ledger(Protocol):
     def durable_seq(self) -> int:
         """Everything up to this sequence survives a crash."""
 
-    def append(self, record: Record, new: bool = False) -> int:
+    def append(self, record: Record) -> int:
         """Sequence number (1, 2, …) of the record. Raises StorageFull, then nothing was written.
 
-        `new`: `settled` has said, in this turn, that nothing is known of its event id. Raises ServiceError
-        when the record has to be sealed with a data key that cannot be had.
+        Raises ServiceError when the record has to be sealed with a data key that cannot be had.
+        """
+
+    def append_new(self, records: Sequence[Predicted]) -> Sequence[int | Exception]:
+        """`append` of records of different event ids that `settled`, in this turn, knew nothing of.
+
+        For each its sequence, or what `append` raises.
         """
 
     def flush(self) -> int:
