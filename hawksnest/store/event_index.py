@@ -68,6 +68,14 @@ def advance(old: Entry | None, seq: int, record: Record | Head, size_bytes: int 
     return Entry(event.event_at_ms, seq, decision_seq, predicted_at_ms, seq, label, labelled_at, size_bytes)
 
 
+def first_entry(seq: int, record: Predicted, size_bytes: int) -> Entry:
+    """The state after a prediction of an event id of which nothing was known."""
+    event, at_ms = record.event, record.predicted_at_ms
+    if not record.stored:
+        return Entry(event.event_at_ms, 0, seq, at_ms, seq)
+    return Entry(event.event_at_ms, seq, seq, at_ms, seq, event.label, event.labelled_at, size_bytes)
+
+
 def fingerprint(key: EventKey) -> int:
     """128 bits of an event id, the same in every process."""
     text = f"{key.account}\0{key.region}\0{key.event_type}\0{key.event_id}"

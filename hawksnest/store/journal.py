@@ -217,6 +217,11 @@ def replay_journal(folder: Path, after: int = 0) -> Iterator[tuple[int, Record |
         reader.close()
 
 
+def given_bytes(event: StoredEvent) -> int:
+    """Size of the event's variables in the journal: what statistics count."""
+    return len(_encode(event.given))
+
+
 def _sealed(record: EventSent | Predicted, plain: bytes, box: Box) -> bytes:
     """The record as it is appended for a tenant with an encryption key."""
     event = record.event
@@ -224,7 +229,7 @@ def _sealed(record: EventSent | Predicted, plain: bytes, box: Box) -> bytes:
         event.key,
         event.event_at_ms,
         event.timestamp,
-        len(_encode(event.given)),
+        given_bytes(event),
         event.label,
         event.labelled_at,
         event.seen_at_ms,

@@ -10,10 +10,10 @@ import msgspec
 from hawksnest.catalog import Tenant
 from hawksnest.errors import Transient, invalid
 from hawksnest.log import LogFailed
-from hawksnest.store.event_index import Entry, advance, key_of
-from hawksnest.store.journal import ClosedEvent, Journal, PredictedHead, SentHead
+from hawksnest.store.event_index import Entry, advance, first_entry, key_of
+from hawksnest.store.journal import ClosedEvent, Journal, PredictedHead, SentHead, given_bytes
 from hawksnest.store.ports import EventStatistics, Known, Look, LookAgain, PredictionQuery
-from hawksnest.store.projections import Projections
+from hawksnest.store.projections import Decided, Projections
 from hawksnest.store.records import EventKey, EventSent, Labelled, Outline, Predicted, Record, StoredEvent
 from hawksnest.store.sqlite import Database
 
@@ -91,14 +91,20 @@ class JournalLedger:
                 first = self.journal.append_together(records)
             except (Transient, LogFailed) as fault:
                 return [fault] * len(records)
-            if first is None:
+            if first is None or not records:
                 return [self._appended(record) for record in records]
-            seqs = range(first, first + len(records))
-            self._index.appended(
-                (record.event.key, (seq, advance(None, seq, record)))
-                for seq, record in zip(seqs, records, strict=True)
-            )
-            return list(seqs)
+            decided = [
+                Decided(
+                    record.event.key,
+                    first_entry(seq, record, given_bytes(record.event)),
+                    record.detector_id,
+                    record.detector_version,
+                )
+                for seq, record in enumerate(records, first)
+            ]
+            self._index.appended((each.key, (each.entry.seq, each.entry)) for each in decided)
+            self.projections.offer(first, decided)
+            return [each.entry.seq for each in decided]
 
     def _appended(self, record: Predicted) -> int | Exception:
         try:

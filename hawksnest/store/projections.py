@@ -7,6 +7,8 @@ a table missing, is thrown away and built again.
 
 import heapq
 import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -23,6 +25,7 @@ VERSION = 3
 BATCH_RECORDS = 2_048
 CHECKPOINT_BATCHES = 50
 FILTER_EVERY = 100_000  # records between two writings of the filter
+OFFERED_MAX = 16_384  # records kept in memory until they are projected; the others are read again
 _AT_MAX = 2**62
 
 _TABLES = {
@@ -92,6 +95,15 @@ class _Place(NamedTuple):
     fingerprint: int
 
 
+class Decided(NamedTuple):
+    """What projections need of a prediction of an event id of which nothing was known."""
+
+    key: EventKey
+    entry: Entry
+    detector_id: str
+    detector_version: str
+
+
 @dataclass
 class _Batch:
     """What a run of records changes, gathered before the first statement."""
@@ -119,7 +131,17 @@ class Projections:
         self.seq = 0
         self._filter_seq = 0
         self._batches = 0  # since the last checkpoint of the database
+        self._offered: deque[tuple[int, Sequence[Decided]]] = deque()  # runs, with their first sequence
+        self._held: deque[tuple[int, Sequence[Decided]]] = deque()  # the same, in the hands of `_apply`
         self._open()
+
+    def offer(self, first: int, decided: Sequence[Decided]) -> None:
+        """These predictions of new event ids were appended from sequence `first` on.
+
+        That saves reading them again. Calls are serial and in order.
+        """
+        if first + len(decided) - self.seq <= OFFERED_MAX:
+            self._offered.append((first, decided))
 
     def catch_up(self, upto: int) -> None:
         """Return once every record up to `upto`, which must be durable, is projected. Raises Transient."""
@@ -261,7 +283,7 @@ class Projections:
 
     def _apply(self) -> None:
         """Project the next batch of durable records."""
-        heads = list(islice(self._journal.heads(self.seq), BATCH_RECORDS))
+        heads = self._offers() or self._read()
         if not heads:
             return
         upto = heads[-1][0]
@@ -284,8 +306,35 @@ class Projections:
         self.seq = upto
         self.index.projected(((key, place.fingerprint) for key, place in batch.places.items()), upto)
 
-    def _fold(self, batch: _Batch, seq: int, head: Head) -> None:
+    def _offers(self) -> list[tuple[int, Head | Decided]]:
+        """The next durable records, if they are still in memory."""
+        held = self._held
+        while self._offered:
+            held.append(self._offered.popleft())
+        while held and held[0][0] <= self.seq:  # projected by now
+            held.popleft()
+        found: list[tuple[int, Head | Decided]] = []
+        following, durable = self.seq + 1, self._journal.log.durable_seq
+        for first, records in held:
+            after = first + len(records)
+            if first != following or after - 1 > durable or len(found) >= BATCH_RECORDS:
+                break
+            found += zip(range(first, after), records, strict=True)
+            following = after
+        return found
+
+    def _read(self) -> list[tuple[int, Head | Decided]]:
+        """The next durable records from the journal, up to those in memory."""
+        count = BATCH_RECORDS
+        if self._held:
+            count = min(count, self._held[0][0] - self.seq - 1)
+        return list(islice(self._journal.heads(self.seq), count))
+
+    def _fold(self, batch: _Batch, seq: int, head: Head | Decided) -> None:
         """Add one record to the batch."""
+        if isinstance(head, Decided):
+            self._fold_new(batch, seq, head)
+            return
         key = key_of(head)
         place = batch.places.get(key)
         if place is None:
@@ -307,6 +356,15 @@ class Projections:
             batch.predictions[seq] = (seq, previous, scope, decider, head.predicted_at_ms)
         elif isinstance(head, EventDeleted) and head.history and old is not None:
             self._drop_predictions(batch, old.decision_seq)
+
+    def _fold_new(self, batch: _Batch, seq: int, decided: Decided) -> None:
+        """The same for a prediction that was the first record of its event id."""
+        key, entry, detector_id, version = decided
+        place = batch.places[key] = self._place(key)
+        batch.entries[key] = entry
+        _count(batch, place.scope, place.tenant, entry, 1)
+        decider = self._name(key.account, key.region, "decider", detector_id, version)
+        batch.predictions[seq] = (seq, 0, place.scope, decider, entry.predicted_at_ms)
 
     def _drop_predictions(self, batch: _Batch, seq: int) -> None:
         """Remove an event id's predictions, from the newest back to the oldest."""
