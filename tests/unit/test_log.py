@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hawksnest.errors import Poison, StorageFull
-from hawksnest.log import LogDamaged, LogFailed, LogReader, SegmentLog
+from hawksnest.log import FIRST_SEGMENT_BYTES, LogDamaged, LogFailed, LogReader, SegmentLog
 from hawksnest.segments import DATA_START, HEAD, RECORD_BYTES_MAX
 
 SMALL = 64 << 10
@@ -59,6 +59,24 @@ def test_append_gives_consecutive_numbers_and_flush_makes_them_durable(log: Segm
     assert (log.last_seq, log.durable_seq, list(log.read())) == (2, 0, [])
     assert log.flush() == 2
     assert (log.durable_seq, list(log.read(1))) == (2, [(2, b"y")])
+
+
+def test_records_appended_together_follow_the_others_unless_the_segment_is_too_small(log: SegmentLog) -> None:
+    assert log.append(b"a") == 1
+    assert log.append_together([b"b", b"cc"]) == 2
+    assert log.append_together([]) == 4
+    assert log.append_together([bytes(SMALL // 2)] * 2) is None
+    assert log.append(b"d") == 4
+    log.flush()
+    assert [payload for _, payload in log.read()] == [b"a", b"b", b"cc", b"d"]
+
+
+def test_the_first_segment_of_a_large_log_is_small(folder: Path) -> None:
+    payloads = [b"%4d" % number * 1_000 for number in range(1_200)]
+    fill(folder, payloads, segment_bytes=2 * FIRST_SEGMENT_BYTES)
+    first, second = sorted(folder.glob("*.log"))
+    assert (first.stat().st_size, second.stat().st_size) == (FIRST_SEGMENT_BYTES, 2 * FIRST_SEGMENT_BYTES)
+    assert kept(folder) == payloads
 
 
 def test_a_record_can_be_got_before_it_is_durable(log: SegmentLog) -> None:

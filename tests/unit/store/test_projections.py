@@ -12,7 +12,7 @@ from hawksnest.errors import Transient
 from hawksnest.store import projections
 from hawksnest.store.event_index import fingerprint
 from hawksnest.store.ports import PredictionQuery
-from hawksnest.store.records import EventDeleted
+from hawksnest.store.records import EventDeleted, Predicted
 
 
 def history(ledger: Any) -> None:
@@ -35,6 +35,14 @@ def answers(ledger: Any) -> tuple[object, ...]:
     )
 
 
+def everything(folder: Path, table: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(folder / "hawksnest.sqlite")
+    try:
+        return sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
+    finally:
+        connection.close()
+
+
 def outside(folder: Path, *statements: str) -> None:
     """Change the database behind the ledger's back."""
     connection = sqlite3.connect(folder / "hawksnest.sqlite")
@@ -42,6 +50,28 @@ def outside(folder: Path, *statements: str) -> None:
         connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def test_new_predictions_are_projected_from_memory_as_from_the_journal(reopen: Callable[[], Any]) -> None:
+    parts = reopen()
+    ledger = parts.ledger
+
+    def new(*records: Predicted) -> None:
+        with ledger.turn:
+            ledger.append_new(records)
+
+    new(*(predicted(f"e{number}", number, stored=number % 3 > 0, label="fraud") for number in range(200)))
+    append(ledger, EventDeleted(key("e5"), True, 1), predicted("e7", 900), sent("s1"))
+    new(predicted("e5", 901), predicted("e200", 902))
+    new(*(predicted(f"e{number}", number) for number in range(201, 600)))
+    found = answers(ledger)
+    tables = [everything(parts.folder, name) for name in projections._TABLES if name != "filter_slices"]
+    ledger.projections.rebuild()
+    assert answers(ledger) == found
+    assert tables == [
+        everything(parts.folder, name) for name in projections._TABLES if name != "filter_slices"
+    ]
+    assert len(tables[2]) == 601
 
 
 @pytest.mark.parametrize(
