@@ -1,6 +1,6 @@
 """What a signed, durable GetEventPrediction costs beside an empty handler of the same server.
 
-python -m benchmarks.decision [--history 12000] [--requests 20000] [--rounds 3] [--stages]
+python -m benchmarks.decision [--history 15000] [--requests 20000] [--rounds 3] [--stages]
 
 The real command (`hawksnest serve`) runs on one core, the generator in a process of its own on the other.
 Two detectors, made and trained through the public API on simulated payments: the demo's own, and one with 20
@@ -344,7 +344,7 @@ def show(name: str, report: dict[str, float], empty: dict[str, float] | None = N
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--history", type=int, default=12_000)
+    parser.add_argument("--history", type=int, default=15_000)
     parser.add_argument("--requests", type=int, default=20_000, help="a run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stages", action="store_true", help="the stages alone")
