@@ -102,4 +102,3 @@ def _is_new(app: App, key: EventKey) -> bool:
         return app.ledger.settled(key, None) == (None, None)
     except LookAgain:
         return False
-
