@@ -193,7 +193,7 @@ def training_file(path: Path, prefix: str) -> None:
     lines = [f"{prefix}_ip,{prefix}_mail,{prefix}_at,LABEL"]
     for row in range(600):
         fraud = row % 6 == 0
-        mail = f"{'xq' if fraud else 'jane'}{dice.randrange(9_999)}@{'mail.example' if fraud else 'home.example'}"
+        mail = f"{'xq' if fraud else 'jane'}{dice.randrange(9_999)}@{'odd' if fraud else 'home'}.example"
         ip = f"{45 if fraud else 81}.{dice.randrange(256)}.{dice.randrange(256)}.{dice.randrange(256)}"
         at = iso(start + timedelta(minutes=60 * row))
         lines.append(f"{ip},{mail},{at},{'fraud' if fraud else 'legit'}")

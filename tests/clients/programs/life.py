@@ -68,7 +68,7 @@ def main() -> None:
             "value": refused(c.get_event_prediction, **asked(f"{PREFIX}-3", "much")),
         }
     seen["at_once"] = asyncio.run(at_once(endpoint, 5))
-    print(json.dumps(seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 main()

@@ -141,7 +141,7 @@ def external_models() -> None:
         inputConfiguration={
             "format": "TEXT_CSV",
             "isOpaque": False,
-            "csvInputTemplate": "{{%s}}" % AMOUNT,
+            "csvInputTemplate": f"{{{{{AMOUNT}}}}}",
         },
         outputConfiguration={"format": "TEXT_CSV", "csvIndexToVariableMap": {"0": f"{PREFIX}_score"}},
         modelEndpointStatus="ASSOCIATED",
@@ -152,4 +152,4 @@ def external_models() -> None:
 detectors()
 models()
 external_models()
-print(json.dumps(seen))
+sys.stdout.write(json.dumps(seen))
