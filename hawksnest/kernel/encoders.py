@@ -217,21 +217,21 @@ class IpEncoder(Encoder):
 
     @staticmethod
     def words(text: str) -> tuple[str, ...]:
-        octets = _octets(text)[0]
+        octets = address_groups(text)[0]
         if octets is None:
             return "", ""
         return str(octets[0]), f"{octets[0]}.{octets[1]}"
 
     def encode(self, value: Value, event_at_ms: int) -> tuple[float, ...]:
         text = _text(value)
-        octets, private, version = _octets(text)
+        octets, private, version = address_groups(text)
         if octets is None:
             return (nan, nan, nan, nan, nan, nan, 0.0, nan, nan)
         return (*self.codes(self.words(text)), *map(float, octets), 1.0, private, version)
 
 
 @lru_cache(maxsize=4_096)
-def _octets(text: str) -> tuple[tuple[int, int, int, int] | None, float, float]:
+def address_groups(text: str) -> tuple[tuple[int, int, int, int] | None, float, float]:
     """Leading four groups of an address (bytes of IPv4, 16 bits each of IPv6), is it private, version."""
     if len(text) > 100:
         return None, nan, nan

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from hawksnest.kernel.encoders import ENCODERS, Encoder, encoder_of
 from hawksnest.kernel.events import Value, VariableSpec, numeric
 from hawksnest.kernel.identity import IDENTITY_TYPES
+from hawksnest.kernel.learned import LEARNED, Learned
 from hawksnest.kernel.windows import COUNTERPARTS, ENTITY_READS, IDENTITY_READS, Reads
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # 1: before there was anything learned about values
 ENTITY_SOURCE = "user"  # the pseudo variable that stands for the entity
 TIME_FEATURES = ("time_hour", "time_hour_sin", "time_hour_cos", "time_weekday_sin", "time_weekday_cos")
 CACHE_LIMIT = 4_096  # values an encoder remembers; then it starts anew
@@ -32,6 +34,19 @@ class Column(NamedTuple):
 
     name: str
     encoder: Encoder
+    learned: Learned | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of its numbers: the encoder's, then those of what was learned."""
+        return self.encoder.parts if self.learned is None else self.encoder.parts + self.learned.parts
+
+    def encode(self) -> "Callable[[Value, int], _Numbers]":
+        """The function that makes its numbers of a present value."""
+        if self.learned is None:
+            return self.encoder.encode
+        encoded, learned = self.encoder.encode, self.learned.numbers
+        return lambda value, event_at_ms: encoded(value, event_at_ms) + learned(value)
 
 
 class _Identity(NamedTuple):
@@ -66,13 +81,14 @@ class FeaturePlan:
         names: list[str] = list(TIME_FEATURES)
         sources: list[tuple[str, ...]] = [()] * len(TIME_FEATURES)
         categorical: list[int] = []
-        for name, encoder in self.columns:
-            categorical.extend(len(names) + place for place in encoder.coded)
-            names.extend(f"{name}_{part}" if part else name for part in encoder.parts)
-            sources.extend([(name,)] * len(encoder.parts))
+        for column in self.columns:
+            name = column.name
+            categorical.extend(len(names) + place for place in column.encoder.coded)
+            names.extend(f"{name}_{part}" if part else name for part in column.parts)
+            sources.extend([(name,)] * len(column.parts))
         self._steps: tuple[_Step, ...] = tuple(
-            (name, encoder.encode, {} if encoder.cached else None, (nan,) * len(encoder.parts))
-            for name, encoder in self.columns
+            (column.name, column.encode(), {} if column.encoder.cached else None, (nan,) * len(column.parts))
+            for column in self.columns
         )
         if aggregates:
             self._plan_aggregates(names, sources)
@@ -127,17 +143,20 @@ class FeaturePlan:
         *,
         aggregates: bool,
         identity_types: Sequence[str] | None = None,
+        learned: Mapping[str, Learned] | None = None,
     ) -> "FeaturePlan":
         """A plan for these variables, with vocabularies of the training `rows` (model values).
 
         `identity_types` are those whose history is read (default: all that the variables have); without
-        `aggregates` none is.
+        `aggregates` none is. `learned`: what labelled events taught about variables, by name.
         """
+        known = learned or {}
         columns = []
         for spec in specs:
             encoder = encoder_of(spec)
             if encoder is not None:
-                columns.append(Column(spec.name, encoder.fit(row.get(spec.name) for row in rows)))
+                fitted = encoder.fit(row.get(spec.name) for row in rows)
+                columns.append(Column(spec.name, fitted, known.get(spec.name)))
         wanted = IDENTITY_TYPES if identity_types is None else identity_types
         identities: dict[str, list[str]] = {}
         for spec in specs:
@@ -146,6 +165,16 @@ class FeaturePlan:
                 identities.setdefault(kind, []).append(spec.name)
         price = next((spec.name for spec in specs if spec.variable_type == "PRICE"), None)
         return cls(columns, list(identities.items()), aggregates, price)
+
+    def learned_places(self, name: str) -> slice:
+        """Where in the vector the numbers are that were learned about a variable."""
+        start = len(TIME_FEATURES)
+        for column in self.columns:
+            end = start + len(column.parts)
+            if column.name == name:
+                return slice(start + len(column.encoder.parts), end)
+            start = end
+        raise KeyError(name)
 
     def vector(self, model_values: Mapping[str, Value], reads: Reads | None, event_at_ms: int) -> list[float]:
         """The features of one event. `reads` is not used, and may be None, in a plan without aggregates."""
@@ -203,25 +232,33 @@ class FeaturePlan:
             "aggregates": self.aggregates,
             "price": self.price,
             "identities": [[kind, list(variables)] for kind, variables in self.identities],
-            "columns": [
-                {
-                    "name": name,
-                    "encoder": encoder.kind,
-                    "vocabularies": [list(vocabulary.values) for vocabulary in encoder.vocabularies],
-                }
-                for name, encoder in self.columns
-            ],
+            "columns": [_column_json(column) for column in self.columns],
         }
 
     @classmethod
     def from_json(cls, plan: Mapping[str, Any]) -> "FeaturePlan":
         """The plan that `to_json` wrote. ValueError for another version or an unknown encoder."""
-        if plan.get("version") != VERSION:
+        if plan.get("version") not in READABLE:
             raise ValueError(f"feature plans of version {plan.get('version')} are not supported")
         columns = []
         for column in plan["columns"]:
             encoder = ENCODERS.get(column["encoder"])
             if encoder is None:
                 raise ValueError(f"there is no encoder named {column['encoder']}")
-            columns.append(Column(column["name"], encoder(column["vocabularies"])))
+            learned = column.get("learned")
+            if learned is not None and learned["kind"] not in LEARNED:
+                raise ValueError(f"nothing named {learned['kind']} can be learned about a value")
+            form = None if learned is None else LEARNED[learned["kind"]](learned["content"])
+            columns.append(Column(column["name"], encoder(column["vocabularies"]), form))
         return cls(columns, plan["identities"], plan["aggregates"], plan["price"])
+
+
+def _column_json(column: Column) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "name": column.name,
+        "encoder": column.encoder.kind,
+        "vocabularies": [list(vocabulary.values) for vocabulary in column.encoder.vocabularies],
+    }
+    if column.learned is not None:
+        written["learned"] = {"kind": column.learned.kind, "content": dict(column.learned.content)}
+    return written

@@ -20,6 +20,7 @@ from hawksnest.kernel.features import ENTITY_SOURCE, FeaturePlan
 from hawksnest.ml import artefact, trees
 from hawksnest.ml.calibration import Calibration
 from hawksnest.ml.dataset import FRAUD, REPORT_EVERY, UNLABELED, Dataset, Tell, read_csv, weights_of
+from hawksnest.ml.learning import learn
 from hawksnest.ml.metrics import auc, metrics, ranking
 from hawksnest.ml.replay import History
 from hawksnest.ml.spec import (
@@ -189,10 +190,13 @@ def _features(
     """
     aggregates = spec.model_type == "TRANSACTION_FRAUD_INSIGHTS"
     specs = dataset.specs()
-    plans = [
-        FeaturePlan.fit(specs, [dataset.model_values(row) for row in rows.tolist()], aggregates=aggregates)
-        for rows in (split.train, split.train[: _search_border(len(split.train))])
-    ]
+    parts = (split.train, split.train[: _search_border(len(split.train))])
+    plans, taught = [], []
+    for rows in parts:
+        values = [dataset.model_values(row) for row in rows.tolist()]
+        learned, numbers = learn(specs, values, split.fraud[rows], split.weights[rows])
+        plans.append(FeaturePlan.fit(specs, values, aggregates=aggregates, learned=learned))
+        taught.append(numbers)
     used = np.zeros(len(dataset.times), bool)
     used[split.train] = used[split.held] = True
     made = [np.full((len(used), len(plan.names)), np.nan) for plan in plans]
@@ -202,6 +206,9 @@ def _features(
         found = _plain_vectors(plans, dataset, np.flatnonzero(used).tolist(), tell)
     for whole, part in zip(made, found, strict=True):
         whole[used] = part
+    for plan, rows, numbers, whole in zip(plans, parts, taught, made, strict=True):
+        for name, columns in numbers.items():
+            whole[rows, plan.learned_places(name)] = columns
     return plans[0], made[0], made[1]
 
 
