@@ -45,7 +45,7 @@ def unavailable(operation: str) -> ServiceError:
     """The operation is part of the API but not of this version of Hawksnest."""
     return ServiceError(
         "ValidationException",
-        f"{operation} is not available in this version of Hawksnest; docs/coverage.md lists what is.",
+        f"{operation} is not available in this version of Hawksnest; docs/compatibility.md lists what is.",
     )
 
 
