@@ -18,7 +18,8 @@ from hawksnest.kernel.windows.limits import (
 )
 from hawksnest.kernel.windows.tracker import Tracker
 
-_REWIND = 512  # a late event with more later ones than this makes the tracker start anew
+_REWIND = 32  # a late event with more later ones than this costs the tracker
+_CALM = 4  # folds in order after which a busy key gets a tracker (again)
 _LATE = 64  # a read before more events than this counts distinct values from scratch
 
 _W1, _W2, _W3, _W4 = WINDOWS_MS
@@ -34,6 +35,7 @@ class KeyState:
 
     __slots__ = (
         "buckets",
+        "calm",
         "count",
         "gone",
         "ids",
@@ -61,6 +63,7 @@ class KeyState:
         self.gone: list[int] | None = None  # first and last instant of the events let go
         self.buckets: list[Ring] | None = None
         self.tracker: Tracker | None = None
+        self.calm = 0  # folds in order since the last late event, while there are enough for a tracker
 
     # Folding
 
@@ -75,7 +78,9 @@ class KeyState:
             self.tracker = None  # it does not know the new kind
         times = self.times
         start = self.start
-        if len(times) > start and at_ms < (newest := times[-1]):
+        late = len(times) > start and at_ms < times[-1]
+        if late:
+            newest = times[-1]
             if at_ms <= newest - RETAIN_MS:
                 self._let_go(at_ms, amount, newest)
                 return
@@ -89,7 +94,9 @@ class KeyState:
             self._spill()
         if self.tracker is None:
             if events > tracked:
-                self._track()
+                self.calm = 0 if late else self.calm + 1
+                if self.calm >= _CALM:
+                    self._track()
         elif events * 2 < tracked:
             self.tracker = None
 
@@ -108,17 +115,11 @@ class KeyState:
                 if has_newest and ids[newest + kind] == number:
                     marks[kind] ^= 3 << before  # usually the counterpart is the same again
                     continue
-                found = self._search(kind, number)
+                found = self._before(kind, number, position)
                 marks[kind] ^= 1 << position if found < 0 else 1 << position | 1 << found
         self.times.append(at_ms)
         self._add(amount)
         ids.extend(row)
-
-    def _search(self, kind: int, number: int) -> int:
-        """Position of the counterpart's newest event, -1 when there is none."""
-        column = self.ids[self.start * self.width + kind :: self.width]
-        column.reverse()
-        return len(self.times) - 1 - column.index(number) if number in column else -1
 
     def _insert(self, at_ms: int, amount: Amount, row: Row) -> None:
         """Add an event that is not the newest."""
@@ -129,16 +130,49 @@ class KeyState:
         stride = self.stride
         self.sums[place * stride : place * stride] = self.sums[place * stride : (place + 1) * stride]
         self._shift(place + 1, amount)
-        self._mark(place, again)
+        if again:
+            self._mark(place)
+            return
+        below = (1 << place) - 1
+        for kind, number in enumerate(row):
+            marks = self.marks[kind]
+            marks = marks & below | marks >> place << place + 1
+            if number and self._following(kind, number, place) < 0:
+                marks |= 1 << place
+                before = self._before(kind, number, place)
+                if before >= 0:
+                    marks ^= 1 << before
+            self.marks[kind] = marks
 
     def _remove(self, place: int, amount: Amount) -> None:
         """Take an event out."""
         again = self._unmark(place)
+        if not again:
+            below = (1 << place) - 1
+            for kind, number in enumerate(self.ids[place * self.width : (place + 1) * self.width]):
+                marks = self.marks[kind]
+                if marks >> place & 1:
+                    before = self._before(kind, number, place)
+                    if before >= 0:
+                        marks |= 1 << before
+                self.marks[kind] = marks & below | marks >> place + 1 << place
         del self.times[place]
         del self.ids[place * self.width : (place + 1) * self.width]
         del self.sums[place * self.stride : (place + 1) * self.stride]
         self._shift(place, tuple(-part for part in amount))
-        self._mark(place, again)
+        if again:
+            self._mark(place)
+
+    def _following(self, kind: int, number: int, place: int) -> int:
+        """Position of the counterpart's next event after `place`, -1 when there is none."""
+        column = self.ids[(place + 1) * self.width + kind :: self.width]
+        return place + 1 + column.index(number) if number in column else -1
+
+    def _before(self, kind: int, number: int, place: int) -> int:
+        """Position of the counterpart's last event before `place`, -1 when there is none."""
+        column = self.ids[self.start * self.width + kind : place * self.width : self.width]
+        column.reverse()
+        return place - 1 - column.index(number) if number in column else -1
 
     def _add(self, amount: Amount) -> None:
         """Append the running totals after another event."""
@@ -146,29 +180,26 @@ class KeyState:
 
     def _shift(self, place: int, change: Amount) -> None:
         """Running totals from `place` on change."""
-        for column in range(self.stride):
-            tail = slice(place * self.stride + column, None, self.stride)
-            self.sums[tail] = array("q", [total + change[column] for total in self.sums[tail]])
+        for column, by in enumerate(change[: self.stride]):
+            if by:
+                tail = slice(place * self.stride + column, None, self.stride)
+                self.sums[tail] = array("q", map(by.__add__, self.sums[tail]))
 
     def _unmark(self, place: int) -> bool:
-        """Before events from `place` on change: take them off the tracker, if that pays."""
+        """Before events from `place` on change: take them off the tracker, or (False) give it up."""
         tracker, width = self.tracker, self.width
         if tracker is None or len(self.times) - place > _REWIND:
+            self.tracker = None
             return False
         for position in range(len(self.times) - 1, place - 1, -1):
             row = self.ids[position * width : (position + 1) * width]
             tracker.pop(position, row, self.start, self.marks)
         return True
 
-    def _mark(self, place: int, again: bool) -> None:
-        """After that: put them back, or find out all marks anew."""
+    def _mark(self, place: int) -> None:
+        """After that: put them back."""
         tracker, width = self.tracker, self.width
-        if tracker is None:
-            self.recover()
-            return
-        if not again:
-            self._track()
-            return
+        assert tracker is not None
         for position in range(place, len(self.times)):
             tracker.append(position, self.ids[position * width : (position + 1) * width], self.marks)
 
