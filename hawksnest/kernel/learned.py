@@ -14,11 +14,11 @@ from hawksnest.kernel.encoders import address_groups
 from hawksnest.kernel.events import Value, VariableSpec
 
 NETWORKS_V4 = (8, 12, 16, 20, 24)  # bits of the prefixes whose rates are told
-NETWORKS_V6 = (16, 24, 32, 48, 64)
+NETWORKS_V6 = (16, 24, 32, 48, 56)
 NEIGHBOURS = (1, 4, 16)  # the n-th nearest fraudulent address is how far away?
 SEQUENCES = (3, 4)  # lengths of the character sequences of a text
 TEXT_READ = 512  # characters of a text that are read
-_V6 = 1 << 64  # keeps keys of IPv6 apart from those of IPv4
+_V6 = 1 << 60  # keeps keys of IPv6, of at most 56 bits, apart from those of IPv4
 
 
 class Learned:
@@ -61,7 +61,7 @@ def network_keys(text: str) -> list[int] | None:
         number = first << 24 | second << 16 | third << 8 | fourth
         return [number >> (32 - bits) for bits in NETWORKS_V4] + [number]
     number = first << 48 | second << 32 | third << 16 | fourth
-    return [number >> (64 - bits) | _V6 for bits in NETWORKS_V6] + [number | _V6]
+    return [number >> (64 - bits) | _V6 for bits in NETWORKS_V6] + [number >> 8 | _V6]
 
 
 class NetworkRates(Learned):

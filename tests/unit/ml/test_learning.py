@@ -60,6 +60,16 @@ def test_variable_without_any_usable_value_still_learns_something_sound() -> Non
         assert all(np.isnan(each).all() or np.isfinite(each).all() for each in trained)
 
 
+def test_networks_of_ipv6_are_learned_beside_those_of_ipv4() -> None:
+    values: list[Value] = [
+        "fe80:1:2:3::1" if place % 4 == 0 else "2001:db8::1" if place % 4 == 1 else "192.0.2.1"
+        for place in range(ROWS)
+    ]
+    served, trained = taught("IP_ADDRESS", values, [place % 4 == 0 for place in range(ROWS)])
+    assert served[0] > served[1] and served[0] > served[2]
+    assert min(each[0] for each in trained[::4]) > max(each[0] for each in trained[1::4])
+
+
 def test_number_of_kept_values_is_bounded() -> None:
     spec = VariableSpec("v", "STRING", "", "CATEGORICAL")
     rows = [{"v": f"value-{place}"} for place in range(VALUES_MAX + 500)]
