@@ -55,6 +55,7 @@ def _record(key: Key) -> bytes:
     start, width = state.start, state.width
     times, ids = state.times[start:], state.ids[start * width :]
     stride = state.stride
+    state.settle()
     sums = state.sums[start * stride :]
     for column, base in enumerate(sums[:stride]):  # totals start at zero again, whatever was let go before
         sums[column::stride] = array("q", [total - base for total in sums[column::stride]])

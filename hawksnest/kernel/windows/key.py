@@ -19,6 +19,7 @@ from hawksnest.kernel.windows.limits import (
 from hawksnest.kernel.windows.tracker import Tracker
 
 _REWIND = 32  # a late event with more later ones than this costs the tracker
+_MOVES = 64  # late events that the running totals wait for, so that they move once for all
 _CALM = 4  # folds in order after which a busy key gets a tracker (again)
 _LATE = 64  # a read before more events than this counts distinct values from scratch
 
@@ -41,6 +42,7 @@ class KeyState:
         "ids",
         "kinds",
         "marks",
+        "moves",
         "number",
         "start",
         "sums",
@@ -58,6 +60,9 @@ class KeyState:
         self.start = 0  # events before this position were let go
         self.times = array("q")
         self.sums = array("q", bytes(8 * self.stride))
+        self.moves: list[tuple[int, Amount]] | None = (
+            None  # what `sums` lack: the place from which on, and by
+        )
         self.ids = array("I")
         self.marks = [0] * self.width  # bit p: no event after position p has p's counterpart
         self.gone: list[int] | None = None  # first and last instant of the events let go
@@ -86,6 +91,8 @@ class KeyState:
                 return
             self._insert(at_ms, amount, row)
         else:
+            if self.moves:
+                self.settle()
             self._append(at_ms, amount, row)
             if times[start] <= at_ms - RETAIN_MS:
                 self._age(at_ms)
@@ -129,7 +136,7 @@ class KeyState:
         self.ids[place * self.width : place * self.width] = array("I", row)
         stride = self.stride
         self.sums[place * stride : place * stride] = self.sums[place * stride : (place + 1) * stride]
-        self._shift(place + 1, amount)
+        self._move(place, amount)
         if again:
             self._mark(place)
             return
@@ -159,7 +166,7 @@ class KeyState:
         del self.times[place]
         del self.ids[place * self.width : (place + 1) * self.width]
         del self.sums[place * self.stride : (place + 1) * self.stride]
-        self._shift(place, tuple(-part for part in amount))
+        self._shift([(place, tuple(-part for part in amount))])
         if again:
             self._mark(place)
 
@@ -178,12 +185,32 @@ class KeyState:
         """Append the running totals after another event."""
         raise NotImplementedError  # entity and identity keys keep different totals (`kinds.py`)
 
-    def _shift(self, place: int, change: Amount) -> None:
-        """Running totals from `place` on change."""
-        for column, by in enumerate(change[: self.stride]):
-            if by:
-                tail = slice(place * self.stride + column, None, self.stride)
-                self.sums[tail] = array("q", map(by.__add__, self.sums[tail]))
+    def _move(self, place: int, amount: Amount) -> None:
+        """An event was put in at `place`: the running totals behind it will move."""
+        moves = [(at + 1 if at > place else at, by) for at, by in self.moves or ()]
+        moves.append((place + 1, amount))
+        self.moves = moves
+        if len(moves) >= _MOVES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring the running totals up to date, which late events have not moved yet."""
+        moves, self.moves = self.moves, None
+        if moves:
+            moves.sort()
+            self._shift(moves)
+
+    def _shift(self, moves: list[tuple[int, Amount]]) -> None:
+        """Running totals change from these places on; ascending."""
+        stride = self.stride
+        ends = [place for place, _ in moves[1:]] + [len(self.times) + 1]
+        for column in range(stride):
+            by = 0
+            for (place, change), end in zip(moves, ends, strict=True):
+                by += change[column]
+                if by and place < end:
+                    part = slice(place * stride + column, end * stride, stride)
+                    self.sums[part] = array("q", map(by.__add__, self.sums[part]))
 
     def _unmark(self, place: int) -> bool:
         """Before events from `place` on change: take them off the tracker, or (False) give it up."""
@@ -247,6 +274,7 @@ class KeyState:
         self._compact()
 
     def _spill(self) -> None:
+        self.settle()
         if self.buckets is None:
             self.buckets = [Ring(window) for window in range(len(WINDOWS_MS))]
             for ring in self.buckets:
@@ -275,6 +303,7 @@ class KeyState:
     def revert(self, at_ms: int, amount: Amount, row: Row) -> None:
         """Undo one earlier fold of the same event."""
         assert self.count > 0
+        self.settle()
         self.count -= 1
         place = self._find(at_ms, amount, row)
         if place is None:
@@ -387,6 +416,7 @@ class KeyState:
 
     def contents(self, names: Mapping[int, object]) -> tuple[object, ...]:
         """Everything that reads depend on, counterparts by name."""
+        self.settle()
         events = sorted(
             (
                 self.times[place],

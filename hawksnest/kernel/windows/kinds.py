@@ -24,6 +24,8 @@ class EntityState(KeyState):
 
     def read(self, at_ms: int, log: int) -> tuple[float, ...]:
         """ENTITY_READS at an event with this log-amount (0: without an amount)."""
+        if self.moves:
+            self.settle()
         high = self.high(at_ms)
         lows = self.lows(at_ms, high)
         low1, low2, low3, low4 = lows
@@ -87,6 +89,8 @@ class IdentityState(KeyState):
 
     def read(self, at_ms: int, entity: int) -> tuple[float, ...]:
         """IDENTITY_READS at an event of the entity with this number (0: unknown or new)."""
+        if self.moves:
+            self.settle()
         high = self.high(at_ms)
         lows = self.lows(at_ms, high)
         low1, low2, low3, low4 = lows
