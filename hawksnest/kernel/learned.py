@@ -36,7 +36,7 @@ class Learned:
 
 
 class ValueRates(Learned):
-    """Log-odds of fraud of each known value, drawn towards that of all events the rarer the value is."""
+    """Log-odds of fraud of each known value beside those of all events; near them the rarer it is."""
 
     kind = "rates"
     parts = ("rate",)
@@ -65,7 +65,9 @@ def network_keys(text: str) -> list[int] | None:
 
 
 class NetworkRates(Learned):
-    """Log-odds of fraud of an address's networks, each drawn towards the wider one's; how near frauds are.
+    """Log-odds of fraud of an address's networks beside those of all events, each drawn to the wider one's.
+
+    And how near frauds are.
 
     Distances are logarithms of the number of addresses between; of IPv4 only.
     """

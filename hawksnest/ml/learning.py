@@ -1,7 +1,9 @@
 """What can be learned about single values from labelled events: the fit of `hawksnest.kernel.learned`.
 
-Numbers of the events that teach come from forms that other stretches of time taught (`FOLDS` of them), so no
-event sees its own label, nor those of a burst that it is part of.
+Numbers of the events that teach come from forms that other stretches of time taught (`FOLDS` of them), so
+no event sees its own label, nor those of a burst that it is part of. All numbers are log-odds relative to
+those of the events that taught: the plain ones would tell which stretch had more frauds, and that
+backwards, because the others then have the fewer.
 """
 
 from collections import Counter
@@ -105,9 +107,9 @@ class _Values:
         kept = kept[total[kept] > 0]
         return ValueRates(
             {
-                "unknown": float(_logit(base)),
+                "unknown": 0.0,
                 "values": [self._names[place] for place in kept.tolist()],
-                "rates": _logit(share[kept]).tolist(),
+                "rates": (_logit(share[kept]) - _logit(base)).tolist(),
             }
         )
 
@@ -124,7 +126,7 @@ class _Networks:
         weighted = weights[wanted]
         bad = weighted * fraud[wanted]
         share: Any = _overall(bad, weighted)
-        unknown, levels = float(_logit(share)), []
+        base, levels = _logit(share), []
         for place in range(len(NETWORKS_V4)):
             keys, first, inverse = np.unique(
                 self._keys[wanted, place], return_index=True, return_inverse=True
@@ -137,12 +139,12 @@ class _Networks:
             known = np.zeros(len(keys), bool)
             known[kept] = True
             rates = np.where(known, own, wider)
-            levels.append({"keys": keys[kept].tolist(), "rates": _logit(own[kept]).tolist()})
+            levels.append({"keys": keys[kept].tolist(), "rates": (_logit(own[kept]) - base).tolist()})
             share = rates[inverse]
         addresses = np.unique(self._keys[wanted, -1][fraud[wanted]])
         addresses = addresses[addresses < np.uint64(1 << 32)]
         step = -(-len(addresses) // FRAUD_ADDRESSES_MAX) or 1
-        return NetworkRates({"unknown": unknown, "levels": levels, "frauds": addresses[::step].tolist()})
+        return NetworkRates({"unknown": 0.0, "levels": levels, "frauds": addresses[::step].tolist()})
 
 
 class _Texts:
@@ -172,16 +174,15 @@ class _Texts:
 
     def fit(self, wanted: NDArray[np.bool_], fraud: NDArray[np.bool_], weights: Floats) -> Learned:
         wanted = wanted & self._taught
-        bias = float(_logit(_overall(weights[wanted] * fraud[wanted], weights[wanted])))
         if not self._names or len(np.unique(fraud[wanted])) < 2:
-            return TextRisk({"bias": bias, "sequences": [], "weights": []})
+            return TextRisk({"bias": 0.0, "sequences": [], "weights": []})
         model = LogisticRegression(C=0.5, solver="liblinear", tol=0.01)
         model.fit(self._matrix[wanted], fraud[wanted], weights[wanted])
         found = np.round(model.coef_[0], 5)
         kept = np.flatnonzero(found)
         return TextRisk(
             {
-                "bias": float(model.intercept_[0]),
+                "bias": 0.0,
                 "sequences": [self._names[place] for place in kept.tolist()],
                 "weights": found[kept].tolist(),
             }
