@@ -21,7 +21,7 @@ from hawksnest.store.data_folder import open_store
 from hawksnest.store.records import EventDeleted, EventSent, Predicted
 from hawksnest.world import RealWorld
 
-ROWS = 3_000
+ROWS = 8_000  # so many that an import of them syncs several times
 BAD = frozenset(range(50, ROWS, 100))
 WORLD = RealWorld()
 WAIT_S = 60.0
