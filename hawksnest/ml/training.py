@@ -37,6 +37,7 @@ from hawksnest.store.sealing import Box
 
 HELD_OUT = 0.15  # of the labelled events, the newest
 SEARCH_HELD_OUT = 0.2  # of the older ones, again the newest: chooses shape and number of trees
+LEARN_FRAUDS_MIN = 300  # with fewer, rates of values tell chance (measured: AUC 0.90 without them, 0.81 with)
 EXPLAINED_MAX = 600  # held-out events whose SHAP values make the importance
 
 Floats = NDArray[np.float64]
@@ -191,10 +192,11 @@ def _features(
     aggregates = spec.model_type == "TRANSACTION_FRAUD_INSIGHTS"
     specs = dataset.specs()
     parts = (split.train, split.train[: _search_border(len(split.train))])
+    teaches = specs if split.fraud[split.train].sum() >= LEARN_FRAUDS_MIN else []
     plans, taught = [], []
     for rows in parts:
         values = [dataset.model_values(row) for row in rows.tolist()]
-        learned, numbers = learn(specs, values, split.fraud[rows], split.weights[rows])
+        learned, numbers = learn(teaches, values, split.fraud[rows], split.weights[rows])
         plans.append(FeaturePlan.fit(specs, values, aggregates=aggregates, learned=learned))
         taught.append(numbers)
     used = np.zeros(len(dataset.times), bool)
