@@ -128,7 +128,7 @@ class Deployment:
         return boto3.session.Session().client("frauddetector", **self.where)
 
     @property
-    def where(self) -> dict[str, str]:
+    def where(self) -> dict[str, Any]:
         """Arguments of boto3 that lead here."""
         return {
             "endpoint_url": self.url,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 from deployment import BUCKET, ROLE, Deployment, iso, poll
 
 OFI, TFI = "ONLINE_FRAUD_INSIGHTS", "TRANSACTION_FRAUD_INSIGHTS"
@@ -168,7 +168,7 @@ def make_project(deployment: Deployment) -> Project:
 _client: Any = None
 
 
-def start_worker(where: dict[str, str]) -> None:
+def start_worker(where: dict[str, Any]) -> None:
     """Of a worker process: its own client."""
     global _client
     _client = boto3.session.Session().client("frauddetector", **where)
@@ -179,6 +179,14 @@ def predict(request: dict[str, Any]) -> tuple[float, str]:
     answer = _client.get_event_prediction(**request)
     [score] = answer["modelScores"][0]["scores"].values()
     return score, answer["ruleResults"][0]["outcomes"][0]
+
+
+def predict_or_miss(request: dict[str, Any]) -> tuple[float, str]:
+    """As the notebooks do it: where the call fails, for whatever reason, -999; with the error's name."""
+    try:
+        return predict(request)
+    except (ClientError, ParamValidationError) as error:
+        return -999, type(error).__name__
 
 
 def send(request: dict[str, Any]) -> dict[str, Any]:

@@ -46,10 +46,16 @@ def prediction(project: Project, event_id: str, ip: str) -> dict[str, Any]:
     }
 
 
+def american(row: dict[str, str]) -> dict[str, str]:
+    """As in the SDK's copy of the sample data: month first, without leading zeros and seconds."""
+    at = datetime.fromisoformat(row["EVENT_TIMESTAMP"])
+    return row | {"EVENT_TIMESTAMP": f"{at.month}/{at.day}/{at.year} {at.hour}:{at.minute:02}"}
+
+
 def test_the_python_sdk_fits_activates_deploys_and_predicts(deployment: Deployment) -> None:
     """frauddetector 0.2.0 writes versions as `1.00`, reads lists that may be empty and every description."""
     c = deployment.boto3()
-    rows = registrations(1_200, 9)
+    rows = [american(row) for row in registrations(1_200, 9)]
     location = put_csv(deployment, "sdk/train.csv", rows)
     for name, kind in (("ip_address", "IP_ADDRESS"), ("email_address", "EMAIL_ADDRESS")):
         get_or_create(

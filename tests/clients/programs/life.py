@@ -7,8 +7,11 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from capo_frauddetector import AsyncFraudDetectorClient, FraudDetectorClient
-from capo_frauddetector.errors import ServiceError
+from capo_frauddetector import (  # type: ignore[import-not-found]  # of its own environment
+    AsyncFraudDetectorClient,
+    FraudDetectorClient,
+)
+from capo_frauddetector.errors import ServiceError  # type: ignore[import-not-found]
 
 PREFIX, AT = sys.argv[1:]
 

@@ -13,7 +13,7 @@ import botocore  # noqa: E402
 from botocore.exceptions import ClientError  # noqa: E402
 
 URL, KEY, SECRET, PREFIX, TRAINING = sys.argv[1:]
-c = boto3.session.Session().client(
+c: Any = boto3.session.Session().client(
     "frauddetector",
     endpoint_url=URL,
     region_name="us-east-1",
