@@ -231,10 +231,10 @@ def test_c24_variables_can_be_added_to_an_event_type(afd):
     assert [result["ruleId"] for result in answer["ruleResults"]] == ["big"]
 
 
-def test_two_regions_and_two_accounts_never_see_each_other(afd, server):
-    other_region = server.customer(afd.account, region="eu-west-1")
+def test_two_regions_and_two_accounts_never_see_each_other(afd, served):
+    other_region = served.customer(afd.account, region="eu-west-1")
     assert other_region.c.get_labels()["labels"] == []
     other_region.c.put_label(name="fraud", description="elsewhere")
     assert "description" not in afd.c.get_labels(name="fraud")["labels"][0]
-    other_account = server.customer()
+    other_account = served.customer()
     other_account.rnf(other_account.c.get_detectors, detectorId="det")

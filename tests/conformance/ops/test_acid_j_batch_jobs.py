@@ -10,8 +10,8 @@ NAMES = (f"bucket{number}" for number in itertools.count())
 
 
 @pytest.fixture
-def bucket(server) -> Bucket:
-    return Bucket(server.app.settings.data, next(NAMES))
+def bucket(served) -> Bucket:
+    return Bucket(served.data, next(NAMES))
 
 
 def start_import(afd, bucket, uri, job_id="i1", **other):

@@ -109,14 +109,14 @@ def test_m8_an_unknown_token_is_refused_and_an_empty_one_is_the_start(afd):
     assert len(afd.c.get_labels(nextToken="")["labels"]) == 2
 
 
-def test_m8_a_token_serves_its_own_operation_filters_and_account_only(afd, server):
+def test_m8_a_token_serves_its_own_operation_filters_and_account_only(afd, served):
     for number in range(120):
         afd.c.put_outcome(name=f"o{number}")
     token = afd.c.get_outcomes()["nextToken"]
     afd.ve(afd.c.get_labels, nextToken=token)
     afd.ve(afd.c.get_outcomes, nextToken=token[:-2])
     afd.ve(afd.c.get_outcomes, nextToken="é" + token)
-    afd.ve(server.customer().c.get_outcomes, nextToken=token)
+    afd.ve(served.customer().c.get_outcomes, nextToken=token)
     assert len(afd.c.get_outcomes(nextToken=token, maxResults=50)["outcomes"]) == 23
 
 

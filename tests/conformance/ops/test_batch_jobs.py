@@ -12,8 +12,8 @@ NAMES = (f"files{number}" for number in itertools.count())
 
 
 @pytest.fixture
-def bucket(server) -> Bucket:
-    return Bucket(server.app.settings.data, next(NAMES))
+def bucket(served) -> Bucket:
+    return Bucket(served.data, next(NAMES))
 
 
 def stored(afd, event_id: str):

@@ -31,9 +31,13 @@ def count(afd) -> int:
 
 
 @pytest.fixture
-def many(server, afd):
+def many(served, afd):
     """1,500 stored events."""
-    bucket = Bucket(server.app.settings.data, next(NAMES))
+    return stored(afd, served.data)
+
+
+def stored(afd, data):
+    bucket = Bucket(data, next(NAMES))
     uri = bucket.write("ev.csv", *(good(afd, number) for number in range(1_500)))
     start_import(afd, bucket, uri)
     assert imported(afd)["status"] == "COMPLETE"
@@ -78,7 +82,11 @@ def test_while_events_are_deleted_predictions_answer_and_nothing_is_stored(afd, 
     assert afd.c.get_event(eventId="p2", eventTypeName="pay")
 
 
-def test_deleted_events_leave_the_entity_states(server, afd, many):
+def test_deleted_events_leave_the_entity_states(server, inside):
+    """In this process, whose states can be read."""
+    afd = inside
+    afd.set_up()
+    stored(afd, server.app.settings.data)
     afd.c.delete_events_by_event_type(eventTypeName="pay")
     assert deleted(afd) == "COMPLETE"
     app = server.app
@@ -103,8 +111,8 @@ def test_labels_are_free_once_the_events_are_gone(afd):
     assert afd.done(afd.c.delete_label(name="fraud"))
 
 
-def test_events_are_not_deleted_while_an_import_stores_them(server, afd):
-    bucket = Bucket(server.app.settings.data, next(NAMES))
+def test_events_are_not_deleted_while_an_import_stores_them(served, afd):
+    bucket = Bucket(served.data, next(NAMES))
     start_import(afd, bucket, bucket.write("ev.csv", *(good(afd, number) for number in range(20_000))))
     afd.ce(afd.c.delete_events_by_event_type, eventTypeName="pay")
     afd.c.cancel_batch_import_job(jobId="i1")

@@ -139,13 +139,13 @@ def test_pages_of_predictions_are_50_to_100_long_and_end(afd):
     afd.ve(afd.raw.list_event_predictions, maxResults=101)
 
 
-def test_a_page_token_serves_its_own_account_only(afd, server):
+def test_a_page_token_serves_its_own_account_only(afd, served):
     for number in range(11):
         afd.c.get_event_prediction(**afd.ev(f"e{number}", {"amt": "1"}))
     token = afd.c.list_event_predictions()["nextToken"]
-    other = server.customer()
+    other = served.customer()
     other.ve(other.c.list_event_predictions, nextToken=token)
-    elsewhere = server.customer(afd.account, "eu-west-1")
+    elsewhere = served.customer(afd.account, "eu-west-1")
     elsewhere.ve(elsewhere.c.list_event_predictions, nextToken=token)
     assert elsewhere.c.list_event_predictions()["eventPredictionSummaries"] == []
 
@@ -162,7 +162,7 @@ def scoring(afd):
         trainingDataSource="EXTERNAL_EVENTS",
         trainingDataSchema=schema,
         externalEventsDetail={
-            "dataLocation": "s3://b/t.csv",
+            "dataLocation": "s3://b/train.csv",
             "dataAccessRoleArn": "arn:aws:iam::123456789012:role/afd",
         },
         **M,

@@ -28,6 +28,12 @@ TRAIN = {
 }
 
 
+@pytest.fixture
+def empty(inside):
+    """In this process: tests put the catalogue into states that a client would need hours for."""
+    return inside
+
+
 def call(app: App, tenant: Tenant, operation: str, **request):
     return OPERATIONS[operation].function(app, Call(tenant), request)
 

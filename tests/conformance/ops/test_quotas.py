@@ -17,6 +17,12 @@ M = {"modelType": "ONLINE_FRAUD_INSIGHTS", "modelId": "m1"}
 
 
 @pytest.fixture
+def empty(inside):
+    """In this process: tests put the catalogue into states that a client would need hours for."""
+    return inside
+
+
+@pytest.fixture
 def aws(server) -> App:
     """The same server as AWS would limit it."""
     return dataclasses.replace(server.app, quotas=Quotas("aws", RealWorld()))
